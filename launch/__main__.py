@@ -1,0 +1,79 @@
+"""`selfpab <job> [flags]`, the same as `python -m launch.<job> [flags]`."""
+
+import sys
+from collections.abc import Callable
+
+# A job's module is imported only when it is called, so that `--help` and a wrong job answer at once.
+
+
+def _prepare(argv: list[str]) -> int:
+    from launch import prepare
+
+    return prepare.main(argv)
+
+
+def _pretrain(argv: list[str]) -> int:
+    from launch import pretrain
+
+    return pretrain.main(argv)
+
+
+def _probe(argv: list[str]) -> int:
+    from launch import probe
+
+    return probe.main(argv)
+
+
+def _features(argv: list[str]) -> int:
+    from launch import features
+
+    return features.main(argv)
+
+
+def _bench(argv: list[str]) -> int:
+    from launch import bench
+
+    return bench.main(argv)
+
+
+def _demo(argv: list[str]) -> int:
+    from launch import demo
+
+    return demo.main(argv)
+
+
+JOBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
+    "prepare": (_prepare, "cut recordings into windows on disk, with statistics and checksums"),
+    "pretrain": (_pretrain, "pre-train an encoder on prepared windows"),
+    "probe": (_probe, "train and test activity classifiers over subjects; writes the results table"),
+    "features": (_features, "write the embeddings of one recording, frame by frame"),
+    "bench": (_bench, "measure the training step, the STFT or the input pipeline"),
+    "demo": (_demo, "prepare, pretrain and probe in one go, on synthetic or on given recordings"),
+}
+
+
+def usage() -> str:
+    """The jobs, one line each."""
+    lines = [f"  {job:<10}{summary}" for job, (_, summary) in JOBS.items()]
+    more = "`selfpab <job> --help` lists the flags of a job."
+    return "\n".join(["usage: selfpab <job> [flags]", "", "jobs:", *lines, "", more])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code of the named job; 2 where there is no such job."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage(), file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    job, rest = argv[0], argv[1:]
+    if job not in JOBS:
+        from launch.arguments import nearest
+
+        close = nearest(job, list(JOBS)) or f"; the jobs are {', '.join(JOBS)}"
+        print(f"selfpab: error: there is no job {job!r}{close}", file=sys.stderr)
+        return 2
+    return JOBS[job][0](rest)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
