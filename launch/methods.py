@@ -1,0 +1,79 @@
+"""From a resolved config to the objects of the library: the one place that names every pre-training method."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from selfpab_jax.objectives import selfpab
+from selfpab_jax.objectives.method import Method
+
+METHODS = {"selfpab": selfpab.build}
+
+
+def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
+    """The pre-training method that the config's `objective` names, freshly initialised from `seed`."""
+    if config["objective"] not in METHODS:
+        raise ValueError(f"config.objective is '{config['objective']}', expected one of {', '.join(METHODS)}")
+    return METHODS[config["objective"]](config, normalization)
+
+
+def load_run(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """(config, normalisation statistics) of a run folder.
+
+    Raises:
+      FileNotFoundError: the folder is no run of `selfpab pretrain`.
+    """
+    for name in ("config.json", "normalization.npz", "checkpoints"):
+        if not (folder / name).exists():
+            raise FileNotFoundError(f"{folder}: no {name} in it, expected a run folder of `selfpab pretrain`")
+    with np.load(folder / "normalization.npz", allow_pickle=False) as file:
+        return json.loads((folder / "config.json").read_text()), dict(file)
+
+
+def flatten(config: Mapping, prefix: str = "") -> dict[str, object]:
+    """{"data.batch_size": 64, ...} of a nested config."""
+    flat = {}
+    for name, value in config.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
+def open_run_folder(folder: Path, config: Mapping, *, resume: bool, may_differ: tuple[str, ...] = ()) -> None:
+    """Creates a run folder with `config.json`, or checks that an existing one belongs to the same config.
+
+    Args:
+      may_differ: fields that describe where things lie, not what the run computes.
+
+    Raises:
+      FileExistsError: the folder holds a run and `resume` is False.
+      ValueError: it holds a run of another config; the sentence names the fields.
+    """
+    file = folder / "config.json"
+    if not file.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise FileExistsError(f"--workdir: {folder} holds other files, expected an empty or a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(".tmp")
+        draft.write_text(json.dumps(config, indent=1) + "\n")
+        draft.rename(file)
+        return
+    if not resume:
+        raise FileExistsError(f"--workdir: {folder} holds a run already; add --resume to go on with it, or name another")
+    old, new = flatten(json.loads(file.read_text())), flatten(json.loads(json.dumps(config)))
+    names = [n for n in sorted(old.keys() | new.keys()) if old.get(n) != new.get(n) and n not in may_differ]
+    if names:
+        differences = "; ".join(f"{n} is {old.get(n)!r} there and {new.get(n)!r} here" for n in names)
+        raise ValueError(f"--resume: the run in {folder} has another config: {differences}")
+
+
+def digest(tree) -> str:
+    """SHA-256 over all leaves of a tree of arrays; equal for bit-equal trees."""
+    import jax
+
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        total.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+    return total.hexdigest()

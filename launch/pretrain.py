@@ -1,0 +1,114 @@
+"""`selfpab pretrain`: pre-trains an encoder on a prepared folder."""
+
+import json
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+
+from launch.command_line import config_flags, run_job
+
+DESCRIPTION = "Pre-trains an encoder on the windows of a prepared folder; a second call with --resume goes on."
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 done, 75 stopped early and saved (run again with --resume), 2 a mistake, 1 a failed run."""
+    return run_job("pretrain", partial(_pretrain, argv))
+
+
+def _pretrain(argv: list[str] | None) -> int:
+    config, flags = config_flags("pretrain", argv, description=DESCRIPTION)
+    # From here on a stop request is noted, also while the heavy imports and the first compilation run.
+    from selfpab_jax.train.stop import EXIT_STATUS, StopRequest
+
+    with StopRequest() as stop:
+        finished = run(json.loads(config.to_json()), Path(flags.workdir), resume=flags.resume, stop=stop)
+    if not finished:
+        print(f"stopped early and saved; go on with: selfpab pretrain ... --workdir={flags.workdir} --resume")
+    return 0 if finished else EXIT_STATUS
+
+
+def run(config: dict, workdir: Path, *, resume: bool, stop) -> bool:
+    """Trains until `config["train"]["steps"]` or a stop request; True when the end was reached."""
+    import jax
+    import numpy as np
+
+    from data_pipelines.manifest import read_manifest, read_normalization
+    from data_pipelines.pipeline import eval_batches, train_batches
+    from data_pipelines.splits import split_indices
+    from launch.methods import build, digest, open_run_folder
+    from selfpab_jax.models.functional import model_state, parameter_count, split
+    from selfpab_jax.objectives.method import acceleration_g
+    from selfpab_jax.train import loop, optim, sharding, step
+    from selfpab_jax.train.checkpoint import Checkpoints
+    from selfpab_jax.train.metrics import MetricsWriter, read_metrics
+
+    data, mesh = config["data"], sharding.data_mesh()
+    sharding.check_divides(data["batch_size"], mesh)
+    if not data["dir"]:
+        raise ValueError("--config.data.dir is missing: name a folder written by `selfpab prepare`")
+    manifest, normalization = read_manifest(data["dir"]), read_normalization(data["dir"])
+    train, valid = split_indices(manifest, data["split"], data["valid_fraction"], config["seed"])
+    cfg = loop.LoopConfig(**config["train"])
+    method = build(config, normalization)
+    merge, params, extra = split(method.model)
+    optimizer, schedule = optim.adamw(optim.OptimizerConfig(**config["optimizer"]), cfg.steps)
+    # The manifest's hash stands for the data: a run is not resumed on other windows.
+    open_run_folder(workdir, config | {"data_hash": manifest["hash"]}, resume=resume, may_differ=("data.dir",))
+    np.savez(workdir / "normalization.npz", **normalization)
+    shutil.copyfile(Path(data["dir"]) / "manifest.json", workdir / "data_manifest.json")
+    print(
+        f"{parameter_count(params):,} parameters on {mesh.size} device(s); {len(train)} windows to train on, "
+        f"{len(valid)} to validate on; {cfg.steps} steps of {data['batch_size']}",
+        file=sys.stderr,
+    )
+
+    state = step.init_state(params, extra, optimizer, mesh)
+    key = jax.device_put(jax.random.key(config["seed"]), sharding.replicated(mesh))
+    train_key, valid_key = jax.random.split(key)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        restored = checkpoints.restore_latest(state) if resume else None
+        state = state if restored is None else restored[0]
+        start = int(state["step"])
+        writer = MetricsWriter(workdir, resume_step=start)
+        process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        put = partial(sharding.to_devices, mesh=mesh)
+        batches = train_batches(
+            data["dir"], global_batch=data["batch_size"], seed=config["seed"], indices=train, start_step=start, **process
+        )
+
+        def valid_batches():
+            with eval_batches(data["dir"], batch=data["batch_size"], indices=valid, **process) as host_batches:
+                yield from map(put, host_batches)
+
+        with batches:
+            state, finished = loop.fit(
+                state,
+                cfg,
+                train_step=step.make_train_step(method.objective, merge, model_state, optimizer, schedule, mesh),
+                valid_step=step.make_valid_step(method.objective, merge, mesh),
+                train_batches=map(put, batches),
+                valid_batches=valid_batches,
+                key=train_key,
+                valid_key=valid_key,
+                checkpoints=checkpoints,
+                meta={"config": config},
+                writer=writer,
+                stop=stop,
+            )
+        writer.close()
+        if jax.process_index() == 0:
+            from selfpab_jax.evaluate.figures import loss_curves, reconstruction
+
+            loss_curves(read_metrics(workdir / "metrics.jsonl"), workdir / "figures" / "loss.png")
+            picture = next(valid_batches())
+            show = jax.jit(lambda p, s, a, k: method.preview(merge(p, s), a, k))
+            parts = show(state["params"], state["model_state"], acceleration_g(picture), valid_key)
+            shown = {name: np.asarray(value[0]) for name, value in parts.items()}
+            reconstruction(shown, workdir / "figures" / "reconstruction.png")
+            print(f"step {int(state['step'])}; state sha256 {digest(state)}; run folder {workdir}")
+    return finished
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,35 @@
+"""What a pre-training method hands to the training loop and to the probe."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+
+class Method(NamedTuple):
+    """A pre-training method, built from its config.
+
+    Attributes:
+      model: freshly initialised.
+      objective: (model, batch, rng, train) -> (loss, metrics): scalars, means over the valid rows of the batch.
+      encode: (model, acceleration [B, C, S] in g, mask [B, N] or None, key or None) -> layer outputs, L + 1 arrays
+        [B, N, D]; what probing and feature extraction read. A key switches dropout on.
+      preview: (model, acceleration [B, C, S], rng) -> {"original", "altered", "reconstruction", "cells"}, each
+        [B, N, F]; for the picture.
+    """
+
+    model: nnx.Module
+    objective: Callable
+    encode: Callable[..., tuple[jax.Array, ...]]
+    preview: Callable[..., dict[str, jax.Array]]
+
+
+def acceleration_g(batch: dict) -> jax.Array:
+    """Acceleration [B, C, S] in g, float32, from a batch of int16 counts and their scale."""
+    return batch["acceleration"].astype("float32") * batch["scale"][:, None, None]
+
+
+def row_keys(rng: jax.Array, rows: int) -> jax.Array:
+    """One key a row of the global batch; independent of how the rows are spread over devices."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, jax.numpy.arange(rows))

@@ -1,0 +1,141 @@
+"""The one training loop of every method."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from selfpab_jax.train.checkpoint import Checkpoints
+from selfpab_jax.train.metrics import MetricsWriter
+from selfpab_jax.train.step import State
+from selfpab_jax.train.stop import StopRequest
+
+RUN_AHEAD = 2  # steps dispatched beyond the one known to be done: hides the host's work, bounds the delay of a stop
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+    """When things happen, in steps.
+
+    Attributes:
+      steps: length of the run.
+      log_every: steps between rows of metrics (averaged over them).
+      valid_every, save_every: steps between validations and between checkpoints.
+      max_bad_streak: so many updates in a row that are not finite end the run.
+    """
+
+    steps: int
+    log_every: int = 50
+    valid_every: int = 500
+    save_every: int = 500
+    max_bad_streak: int = 10
+
+
+class NotFiniteError(RuntimeError):
+    """Too many updates in a row were not finite."""
+
+
+def validate(state: State, valid_step: Callable, batches: Iterable, key, stop: StopRequest) -> dict[str, float] | None:
+    """Mean metrics over the validation batches, or None if a stop was asked for meanwhile.
+
+    Batch i is always altered with fold_in(key, i): every validation of a run sees the same masks.
+    """
+    sums = []
+    for i, batch in enumerate(batches):
+        if stop.requested:
+            return None
+        sums.append(valid_step(state["params"], state["model_state"], batch, jax.random.fold_in(key, i)))
+        if len(sums) > RUN_AHEAD:
+            sums[-1 - RUN_AHEAD]["loss"].block_until_ready()
+    totals = jax.tree.map(lambda *parts: float(np.sum(parts)), *jax.device_get(sums))
+    rows = totals.pop("rows")
+    return {f"valid/{name}": value / rows for name, value in totals.items()}
+
+
+def _log(pending: list[dict], step: int, since: float, batch_size: int, writer: MetricsWriter) -> dict[str, float]:
+    """Fetches the metrics of the steps since the last row in one transfer and writes their means."""
+    rows = jax.device_get(pending)
+    good = [row for row in rows if not row["skipped"]] or rows
+    values = {f"train/{name}": float(np.mean([row[name] for row in good])) for name in rows[0]}
+    values["train/learning_rate"] = float(rows[-1]["learning_rate"])
+    values["train/skipped"] = int(sum(row["skipped"] for row in rows))
+    values["train/bad_streak"] = int(max(row["bad_streak"] for row in rows))
+    values["train/windows_per_s"] = batch_size * len(rows) / (time.perf_counter() - since)
+    writer.write(step, values)
+    return values
+
+
+def fit(
+    state: State,
+    cfg: LoopConfig,
+    *,
+    train_step: Callable,
+    valid_step: Callable,
+    train_batches: Iterator[dict[str, jax.Array]],
+    valid_batches: Callable[[], Iterable[dict[str, jax.Array]]],
+    key: jax.Array,
+    valid_key: jax.Array,
+    checkpoints: Checkpoints,
+    meta: dict,
+    writer: MetricsWriter,
+    stop: StopRequest,
+) -> tuple[State, bool]:
+    """Trains from the state's step to `cfg.steps`; returns the state and whether the end was reached.
+
+    Args:
+      train_batches: batches on the devices, from the state's step on.
+      valid_batches: gives the validation batches afresh at each call.
+      key, valid_key: PRNG keys of the training steps and of the fixed validation masks.
+      meta: stored with each checkpoint; enough to rebuild the model.
+
+    Raises:
+      NotFiniteError: `cfg.max_bad_streak` updates in a row were not finite; the last good state has been saved.
+    """
+    step = saved = int(state["step"])
+    pending, since, best = [], time.perf_counter(), checkpoints.best_metric()
+    bar = tqdm(total=cfg.steps, initial=step, desc="pretrain", unit="step", file=sys.stderr, smoothing=0.05)
+    # Inside the loop every transfer is meant: a stray NumPy array or float() would stall each step unseen.
+    with bar, jax.transfer_guard_host_to_device("disallow"):
+        while step < cfg.steps and not stop.requested:
+            batch = next(train_batches)
+            state, metrics = train_step(state, batch, key)
+            step += 1
+            pending.append(metrics)
+            if len(pending) > RUN_AHEAD:
+                pending[-1 - RUN_AHEAD]["loss"].block_until_ready()
+            bar.update()
+            checkpoints.check_for_errors()
+            last = step == cfg.steps
+            if step % cfg.log_every == 0 or last:
+                values = _log(pending, step, since, len(batch["acceleration"]), writer)
+                bar.set_postfix(loss=f"{values['train/loss']:.4f}")
+                pending, since = [], time.perf_counter()
+                if values["train/bad_streak"] >= cfg.max_bad_streak:
+                    checkpoints.save(step, state, meta, wait=True)
+                    raise NotFiniteError(
+                        f"{cfg.max_bad_streak} updates in a row were not finite (up to step {step}); the parameters "
+                        "from before them are saved: lower optimizer.learning_rate or look at the data"
+                    )
+            valid_loss = None
+            if step % cfg.valid_every == 0 or last:
+                with jax.transfer_guard_host_to_device("allow"):
+                    valid = validate(state, valid_step, valid_batches(), valid_key, stop)
+                if valid is not None:
+                    writer.write(step, valid)
+                    valid_loss = valid["valid/loss"]
+                    bar.write(f"step {step}: valid loss {valid_loss:.4f}", file=sys.stderr)
+                since = time.perf_counter()
+            # A new best is saved even off the grid: otherwise the best checkpoint could not be had.
+            is_best = valid_loss is not None and (best is None or valid_loss < best)
+            best = valid_loss if is_best else best
+            if step % cfg.save_every == 0 or is_best or last:
+                checkpoints.save(step, state, meta, metric=valid_loss)
+                saved = step
+        if saved < step:
+            checkpoints.save(step, state, meta)
+    checkpoints.wait()
+    return state, step == cfg.steps

@@ -1,0 +1,48 @@
+"""Metrics as JSON lines (the source of truth) and as TensorBoard event files."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+
+def read_metrics(file: Path) -> list[dict]:
+    """The rows of a `metrics.jsonl`; a last line cut short by a crash is left out."""
+    rows = []
+    if file.exists():
+        for line in file.read_text().splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return rows
+
+
+class MetricsWriter:
+    """Appends rows to `metrics.jsonl` and scalars to `tensorboard/` of a run folder.
+
+    Args:
+      folder: the run folder.
+      resume_step: rows of later steps, written by a run that was then interrupted, are taken out.
+    """
+
+    def __init__(self, folder: Path, resume_step: int = 0):
+        self._file = Path(folder) / "metrics.jsonl"
+        kept = [row for row in read_metrics(self._file) if row["step"] <= resume_step]
+        draft = self._file.with_suffix(".tmp")
+        draft.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        os.replace(draft, self._file)
+        self._stream = self._file.open("a", buffering=1)
+        self._tensorboard = SummaryWriter(str(Path(folder) / "tensorboard"), purge_step=resume_step + 1)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """One row: the step, the time (s since 1970) and the values."""
+        self._stream.write(json.dumps({"step": step, "time": round(time.time(), 3)} | values) + "\n")
+        for name, value in values.items():
+            self._tensorboard.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._stream.close()
+        self._tensorboard.close()
