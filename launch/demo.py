@@ -9,8 +9,8 @@ from pathlib import Path
 
 from launch.command_line import Parser, run_job
 
-PRETRAIN_CONFIG = "configs/selfpab_demo.py"
-PROBE_CONFIG = "configs/probe_demo.py"
+PRETRAIN_CONFIG = "configs/selfpab.py:demo"
+PROBE_CONFIG = "configs/probe.py:demo"
 
 
 def main(argv: list[str] | None = None) -> int:
