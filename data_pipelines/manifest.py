@@ -1,0 +1,149 @@
+"""The prepared folder seen from outside: its manifest, checksums and normalisation statistics.
+
+manifest.json                what was prepared, from what and how; a checksum per file; one hash of all
+shards/<name>.array_record   one 5-minute window per record (see `windows`)
+    shards/<name>.json           the same recording's part of the manifest, for resuming
+labelled/<name>.npz          a whole labelled recording: counts, scale_g, label, time, segment_start
+normalization.npz            linear_mean, linear_std, log_mean, log_std float32 [156], frames
+"""
+
+import hashlib
+import io
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+VERSION = 1
+MANIFEST, NORMALIZATION = "manifest.json", "normalization.npz"
+PARTIAL = ".partial"  # end of the names of files that are being written
+REQUIRED = (
+    "layout",
+    "settings",
+    "channels",
+    "sample_rate_hz",
+    "activities",
+    "recordings",
+    "hours",
+    "subjects",
+    "windows",
+    "normalization_crc32",
+    "hash",
+)
+
+
+def manifest_hash(manifest: Mapping) -> str:
+    """sha256 over the canonical JSON of everything but the hash itself; data and settings decide it."""
+    content = {key: value for key, value in manifest.items() if key != "hash"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_manifest(folder: str | Path) -> dict:
+    """The manifest of a prepared folder.
+
+    Raises:
+      FileNotFoundError: no manifest: not a prepared folder, or one whose preparation was stopped.
+      ValueError: unreadable, of another version, incomplete, or changed since it was written.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {MANIFEST}, so it is no (finished) prepared folder: run `selfpab prepare --out "
+            f"{folder}`"
+        )
+    try:
+        manifest = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: not readable as JSON ({error}): run `selfpab prepare` again") from error
+    if not isinstance(manifest, dict) or manifest.get("version") != VERSION:
+        found = manifest.get("version") if isinstance(manifest, dict) else type(manifest).__name__
+        raise ValueError(
+            f"{path}: version is {found}, expected {VERSION}: prepare the data again into another folder"
+        )
+    for key in REQUIRED:
+        if key not in manifest:
+            raise ValueError(f"{path}: field {key} is missing: run `selfpab prepare` again")
+    if manifest["hash"] != manifest_hash(manifest):
+        raise ValueError(
+            f"{path}: its hash does not match its content, it was changed: run `selfpab prepare` again"
+        )
+    return manifest
+
+
+def verify(folder: str | Path, manifest: Mapping | None = None) -> None:
+    """Reads every file the manifest names and compares its CRC-32.
+
+    Raises:
+      ValueError: files that are damaged (the first ten named); FileNotFoundError: one that is missing.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder) if manifest is None else manifest
+    expected = {NORMALIZATION: manifest["normalization_crc32"]}
+    for entry in manifest["recordings"]:
+        expected[entry["shard"]] = entry["crc32"]
+        if entry["labelled"]:
+            expected[entry["labelled"]] = entry["labelled_crc32"]
+    damaged = [name for name, crc in expected.items() if file_crc32(folder / name) != crc]
+    if damaged:
+        raise ValueError(
+            f"{folder}: {len(damaged)} of {len(expected)} files do not match their checksum "
+            f"({', '.join(damaged[:10])}): run `selfpab prepare` again"
+        )
+
+
+def read_normalization(folder: str | Path) -> dict[str, np.ndarray]:
+    """linear_mean, linear_std, log_mean, log_std float32 [156] and frames (int64 scalar), checksum verified.
+
+    Raises:
+      FileNotFoundError, ValueError: as `read_manifest`, and where the file is missing or damaged.
+    """
+    crc = read_manifest(folder)["normalization_crc32"]
+    return read_npz(Path(folder) / NORMALIZATION, crc)
+
+
+def read_npz(path: Path, crc32: int) -> dict[str, np.ndarray]:
+    """All arrays of an npz file whose bytes have this CRC-32; never unpickles.
+
+    Raises:
+      FileNotFoundError: no such file; ValueError: other bytes.
+    """
+    content = path.read_bytes()
+    if zlib.crc32(content) != crc32:
+        raise ValueError(f"{path}: damaged (checksum differs from the manifest): run `selfpab prepare` again")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def file_crc32(path: Path) -> int:
+    """CRC-32 of a file's bytes, read in pieces of 1 MiB."""
+    crc = 0
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            crc = zlib.crc32(piece, crc)
+    return crc
+
+
+def write_atomically(path: Path, content: bytes) -> int:
+    """Writes `content` under a temporary name, renames it to `path`, and returns its CRC-32."""
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return zlib.crc32(content)
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The bytes of an uncompressed npz file; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def json_bytes(content: Mapping) -> bytes:
+    """Readable JSON with a newline at the end."""
+    return json.dumps(content, indent=1).encode() + b"\n"
