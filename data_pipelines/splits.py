@@ -1,6 +1,7 @@
-"""Which windows train and which validate: by subject (default) or by window (as published), and nested hour subsets.
+"""Which windows train and which validate: by subject (default) or by window (as published); nested hours.
 
-Windows are numbered globally: the manifest's recordings in order, and inside each its shard's records in order.
+Windows are numbered globally: the manifest's recordings in order, and inside each its shard's records in
+order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ SPLIT_STREAM, HOURS_STREAM = 1, 2
 def seeded_permutation(n: int, *seed: int) -> np.ndarray:
     """A permutation of 0..n-1, int64 [n], that depends on `n` and the seed numbers only.
 
-    It ranks the raw bits of Philox: NumPy promises never to change those (NEP 19), unlike `Generator.permutation`.
+    It ranks the raw bits of Philox: NumPy promises never to change those (NEP 19), unlike
+    `Generator.permutation`.
     """
     bits = np.random.Philox(np.random.SeedSequence(seed)).random_raw(n)
     return np.argsort(bits, kind="stable").astype(np.int64)
@@ -26,7 +28,8 @@ def seeded_permutation(n: int, *seed: int) -> np.ndarray:
 def subject_split(subjects: Sequence[str], valid_fraction: float, seed: int) -> tuple[list[str], list[str]]:
     """Subjects to train on and subjects to validate on, each sorted; disjoint, both non-empty.
 
-    `valid_fraction` counts subjects, rounded, at least one. The order and repetition of `subjects` do not matter.
+    `valid_fraction` counts subjects, rounded, at least one. The order and repetition of `subjects` do not
+    matter.
 
     Raises:
       ValueError: fewer than two subjects, or a fraction that leaves one side empty.
@@ -41,7 +44,7 @@ def subject_split(subjects: Sequence[str], valid_fraction: float, seed: int) -> 
     n_valid = max(1, round(valid_fraction * len(names)))
     if n_valid == len(names):
         raise ValueError(
-            f"valid_fraction {valid_fraction} of {len(names)} subjects leaves none to train on: use a smaller fraction"
+            f"valid_fraction {valid_fraction} of {len(names)} subjects leaves none to train on: use less"
         )
     order = seeded_permutation(len(names), seed, SPLIT_STREAM)
     return sorted(names[i] for i in order[n_valid:]), sorted(names[i] for i in order[:n_valid])
@@ -52,12 +55,13 @@ def split_indices(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Global window numbers to train on and to validate on, int64, each ascending.
 
-    "subject" keeps every subject on one side. "window" splits the windows themselves, as published (SelfPAB, section 4):
-    a person is then on both sides, and if the stride is shorter than a window (`settings.stride_s` of the manifest) so
-    are the same samples, which makes the validation loss optimistic.
+    "subject" keeps every subject on one side. "window" splits the windows themselves, as published (SelfPAB,
+    section 4): a person is then on both sides, and if the stride is shorter than a window
+    (`settings.stride_s` of the manifest) so are the same samples, which makes the validation loss optimistic.
 
-    `hours` keeps that much of the training side: the first windows of one seeded permutation, so that a smaller subset
-    lies inside each larger one. A window counts 5 minutes even where windows overlap. Validation stays the same.
+    `hours` keeps that much of the training side: the first windows of one seeded permutation, so that a
+    smaller subset lies inside each larger one. A window counts 5 minutes even where windows overlap.
+    Validation stays the same.
 
     Raises:
       ValueError: unknown `how`, an empty side, or more hours than there are.
@@ -69,7 +73,9 @@ def split_indices(
     windows = np.array([r["windows"] for r in recordings], np.int64)
     total = int(windows.sum())
     if total == 0:
-        raise ValueError("the prepared data hold no window: every recording is shorter than 5 minutes between long gaps")
+        raise ValueError(
+            "the prepared data hold no window: every recording is shorter than 5 minutes between long gaps"
+        )
     if how == "subject":
         used = [r["subject"] for r in recordings if r["windows"]]
         valid_subjects = set(subject_split(used, valid_fraction, seed)[1])
@@ -85,7 +91,7 @@ def split_indices(
 
 
 def nested_hours(indices: np.ndarray, hours: float, seed: int) -> np.ndarray:
-    """`hours` worth of the window numbers `indices`, ascending; with one seed, fewer hours are inside more hours.
+    """`hours` worth of the window numbers `indices`, ascending; fewer hours lie inside more hours.
 
     Raises:
       ValueError: less than one window, or more hours than `indices` hold.
@@ -101,4 +107,6 @@ def nested_hours(indices: np.ndarray, hours: float, seed: int) -> np.ndarray:
 
 def _check_fraction(valid_fraction: float) -> None:
     if not 0 < valid_fraction < 1:
-        raise ValueError(f"valid_fraction is {valid_fraction}, expected a number between 0 and 1, both excluded")
+        raise ValueError(
+            f"valid_fraction is {valid_fraction}, expected a number between 0 and 1, both excluded"
+        )

@@ -1,9 +1,10 @@
-"""The embedded cohort: seeded, labelled recordings of people who do not exist, built from simple body physics.
+"""The embedded cohort: seeded, labelled recordings of people who do not exist, from simple body physics.
 
-An accelerometer at rest reads the upward direction in its own axes, so posture is two tilt angles per sensor. Gait is a
-stride clock with step-to-step variability; each channel answers with harmonics of it, and the thigh also swings. Every
-person has an own cadence, strength, harmonic mix, posture and skewed sensors. Levels follow the published recordings of
-HARTH (doi 10.3390/s21237853) in order of magnitude; nobody's data are in here.
+An accelerometer at rest reads the upward direction in its own axes, so posture is two tilt angles per sensor.
+Gait is a stride clock with step-to-step variability; each channel answers with harmonics of it, and the thigh
+also swings. Every person has an own cadence, strength, harmonic mix, posture and skewed sensors. Levels
+follow the published recordings of HARTH (doi 10.3390/s21237853) in order of magnitude; nobody's data are in
+here.
 """
 
 import dataclasses
@@ -24,8 +25,9 @@ ROUND_S = 1800  # every half hour holds one scene of each kind
 class Activity:
     """What the body does on average: tilts in degrees (0 = upright), accelerations in g (RMS).
 
-    `trunk` is positive leaning back, `thigh` positive with the knee forward; `swing` is the thigh's amplitude about it.
-    `decay` damps the harmonics, `jitter` disturbs the clock, `gate` is how often irregular steps pause (None: never).
+    `trunk` is positive leaning back, `thigh` positive with the knee forward, `swing` the thigh's amplitude
+    about that. `decay` damps the harmonics, `jitter` disturbs the clock; steps that come and go do so above
+    `gate` standard deviations (None: steady).
     """
 
     name: str
@@ -43,26 +45,30 @@ class Activity:
     fidgets_hz: float = 0.02
 
 
-SMALL_STEPS = {"back_g": (0.11, 0.15, 0.10), "thigh_g": (0.20, 0.26, 0.26), "swing": 5.0, "step_hz": 1.5, "jitter": 0.3}
+SMALL = (1.5, 5, (0.11, 0.15, 0.10), (0.20, 0.26, 0.26), 0.1, 0.3)  # steps of people who stay where they are
 ACTIVITIES = {  # codes and names of HARTH
     1: Activity("walking", -14, 5, 3, 1.85, 19, (0.28, 0.16, 0.17), (0.48, 0.36, 0.42)),
     2: Activity("running", -14, 13, 3, 2.75, 30, (1.10, 0.33, 0.34), (1.35, 0.80, 1.10), decay=0.05),
-    3: Activity("shuffling", -10, 4, 5, gate=0.1, fidgets_hz=0.06, **SMALL_STEPS),
-    4: Activity("stairs (ascending)", -18, 10, 4, 1.68, 20, (0.20, 0.13, 0.15), (0.38, 0.25, 0.28), 0.3, 0.07),
-    5: Activity("stairs (descending)", -13, 8, 4, 1.88, 16, (0.31, 0.17, 0.15), (0.44, 0.32, 0.36), -0.05, 0.07),
-    6: Activity("standing", -6, 2, 6, gate=1.9, fidgets_hz=0.05, **SMALL_STEPS),
+    3: Activity("shuffling", -10, 4, 5, *SMALL, gate=0.1, fidgets_hz=0.06),
+    4: Activity("stairs (ascending)", -18, 10, 4, 1.68, 20, (0.2, 0.1, 0.15), (0.4, 0.25, 0.3), 0.3, 0.07),
+    5: Activity("stairs (descending)", -13, 8, 4, 1.88, 16, (0.3, 0.2, 0.15), (0.4, 0.3, 0.35), 0.0, 0.07),
+    6: Activity("standing", -6, 2, 6, *SMALL, gate=1.9, fidgets_hz=0.05),
     7: Activity("sitting", 9, 84, 8, fidgets_hz=0.03),
     8: Activity("lying", 86, 86, 5, fidgets_hz=0.008),
-    13: Activity("cycling (sit)", -36, 40, 4, 2.3, 23, (0.06, 0.05, 0.05), (0.22, 0.10, 0.16), 0.4, 0.03, None, 0.09),
-    14: Activity("cycling (stand)", -34, 20, 5, 1.9, 25, (0.24, 0.16, 0.15), (0.24, 0.12, 0.18), 0.2, 0.05, None, 0.12),
+    13: Activity(
+        "cycling (sit)", -36, 40, 4, 2.3, 23, (0.1, 0.1, 0.1), (0.2, 0.1, 0.2), 0.4, 0.03, None, 0.09
+    ),
+    14: Activity(
+        "cycling (stand)", -34, 20, 5, 1.9, 25, (0.2, 0.2, 0.2), (0.2, 0.1, 0.2), 0.2, 0.05, None, 0.12
+    ),
     130: Activity("cycling (sit, inactive)", -36, 52, 12, vibration_g=0.07),
     140: Activity("cycling (stand, inactive)", -30, 18, 12, vibration_g=0.07),
 }
 CODES = np.array(tuple(ACTIVITIES), np.int16)
 TABLE = tuple(ACTIVITIES.values())
 
-# Share of the harmonics 1..8 of the stride in each channel: the trunk moves up and forward at every step (even
-# harmonics) and sideways at every stride (odd ones), the thigh does both.
+# Share of the harmonics 1..8 of the stride in each channel: the trunk moves up and forward at every step
+# (even harmonics) and sideways at every stride (odd ones), the thigh does both.
 STEPWISE = (0.10, 1.00, 0.12, 0.45, 0.06, 0.25, 0.03, 0.10)
 STRIDEWISE = (1.00, 0.15, 0.50, 0.12, 0.30, 0.06, 0.12, 0.03)
 MIXED = (0.80, 1.00, 0.55, 0.50, 0.30, 0.25, 0.15, 0.10)
@@ -93,9 +99,10 @@ class Person:
 
 
 def recording(index: int, *, seed: int = 0, hours: float = 1.0) -> Recording:
-    """Person `index`'s recording: `hours` at 50 Hz, acceleration [S, 6] in g, HARTH codes, a time gap now and then.
+    """Person `index`'s recording: `hours` at 50 Hz, acceleration [S, 6] in g, HARTH codes, some time gaps.
 
-    The same index, seed and hours give the same bits with the same NumPy version. Some people neither cycle nor run.
+    The same index, seed and hours give the same bits with the same NumPy version. Some people do not cycle,
+    others do not run.
 
     Raises:
       ValueError: index outside 0..SUBJECTS-1, or a length that is not positive.
@@ -104,7 +111,7 @@ def recording(index: int, *, seed: int = 0, hours: float = 1.0) -> Recording:
         raise ValueError(f"synthetic subject {index} does not exist, expected 0 to {SUBJECTS - 1}")
     samples = round(hours * 3600 * SAMPLE_RATE_HZ)
     if samples < 1:
-        raise ValueError(f"a synthetic recording of {hours} hours holds no sample, expected a positive length")
+        raise ValueError(f"a synthetic recording of {hours} hours holds no sample, expected a longer one")
     rng = np.random.default_rng([seed, index])
     person = _person(rng, index)
     kept = _kept(rng, samples)
@@ -126,11 +133,13 @@ def _person(rng: np.random.Generator, index: int) -> Person:
     skipped = {"cycling"} if index % 4 == 3 else {"running"} if index % 5 == 4 else set()
     decay = np.array([a.decay for a in TABLE])[:, None, None]
     share = HARMONIC_SHARE * np.exp(-decay * np.arange(HARMONICS)) * rng.lognormal(0, 0.25, (n, 6, HARMONICS))
-    rms = np.array([a.back_g + a.thigh_g for a in TABLE]) * rng.lognormal(0, 0.2) * rng.lognormal(0, 0.2, (n, 6))
+    strength = rng.lognormal(0, 0.2) * rng.lognormal(0, 0.2, (n, 6))
+    rms = np.array([a.back_g + a.thigh_g for a in TABLE]) * strength
     amplitude = rms[:, :, None] * share * np.sqrt(2 / np.sum(share**2, axis=2, keepdims=True))
     # People share the shape of a step more than they differ in it: common phases, own deviations.
-    phase = np.random.default_rng(7).uniform(0, 2 * np.pi, (n, 6, HARMONICS)) + rng.normal(0, 0.8, (n, 6, HARMONICS))
-    response = np.concatenate([amplitude * np.cos(phase), amplitude * np.sin(phase)], axis=2).transpose(0, 2, 1)
+    phase = np.random.default_rng(7).uniform(0, 2 * np.pi, (n, 6, HARMONICS))
+    phase += rng.normal(0, 0.8, phase.shape)
+    response = np.concatenate([amplitude * np.cos(phase), amplitude * np.sin(phase)], axis=2)
     sd = np.array([a.posture_sd for a in TABLE])
     return Person(
         scenes=tuple(name for name in SCENES if name not in skipped),
@@ -138,7 +147,7 @@ def _person(rng: np.random.Generator, index: int) -> Person:
         trunk=np.array([a.trunk for a in TABLE]) + rng.normal(0, 5) + rng.normal(0, 0.7, n) * sd,
         thigh=np.array([a.thigh for a in TABLE]) + rng.normal(0, 3) + rng.normal(0, 0.5, n) * sd,
         swing=np.array([a.swing for a in TABLE]) * rng.lognormal(0, 0.15),
-        response=response.astype(np.float32),
+        response=response.transpose(0, 2, 1).astype(np.float32),
         mounting=(_skew(rng), _skew(rng)),
     )
 
@@ -153,9 +162,10 @@ def _skew(rng: np.random.Generator) -> np.ndarray:
 
 
 def _kept(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """True where the sensors' streams survived; exactly `samples` are true. Lost: 12 times 1-4 s, once 20-60 s an hour."""
+    """True where the streams survived, `samples` times; an hour loses about 12 x 1-4 s and 1 x 20-60 s."""
     hours = samples / (3600 * SAMPLE_RATE_HZ)
-    lengths = np.concatenate([rng.uniform(1, 4, rng.poisson(12 * hours)), rng.uniform(20, 60, rng.poisson(hours))])
+    short, long = rng.uniform(1, 4, rng.poisson(12 * hours)), rng.uniform(20, 60, rng.poisson(hours))
+    lengths = np.concatenate([short, long])
     lost = np.rint(lengths * SAMPLE_RATE_HZ).astype(int)
     where = np.sort(rng.integers(1, max(2, samples), len(lost)))  # position among the kept samples
     pieces = np.diff(np.concatenate([[0], where, [samples]]))
@@ -182,7 +192,7 @@ def _schedule(rng: np.random.Generator, person: Person, samples: int) -> tuple[n
 
 
 def _bouts(rng: np.random.Generator, scene, scene_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Shuffled bouts of a scene (rows of TABLE) with log-normal lengths in seconds, at least one of each activity."""
+    """Shuffled bouts of a scene (rows of TABLE), log-normal lengths in s, each activity at least once."""
     counts = [max(1, rng.poisson(0.8 * share * scene_s / median)) for _, median, share in scene]
     row = np.repeat([int(np.flatnonzero(CODES == code)[0]) for code, _, _ in scene], counts)
     share = np.repeat([share * scene_s / n for (_, _, share), n in zip(scene, counts, strict=True)], counts)
@@ -190,29 +200,26 @@ def _bouts(rng: np.random.Generator, scene, scene_s: float) -> tuple[np.ndarray,
     return row[order], (share * rng.lognormal(0, 0.5, len(row)))[order]
 
 
-def _acceleration(rng: np.random.Generator, person: Person, activity: np.ndarray, bout: np.ndarray) -> np.ndarray:
-    """float32 [S, 6] g: gravity by tilt + harmonics of the stride clock + vibration, seen by skewed, noisy sensors."""
+def _acceleration(rng, person: Person, activity: np.ndarray, bout: np.ndarray) -> np.ndarray:
+    """float32 [S, 6] g: gravity by tilt, harmonics of the stride, vibration, by skewed, noisy sensors."""
     n, bouts = len(bout), len(activity)
     row = activity[bout]
     effort = rng.lognormal(0, 0.2, bouts)  # a brisk bout is faster and harder
     hz = _smooth((person.cadence[activity] * effort**0.7)[bout], 1.5)
-    jitter = np.array([a.jitter for a in TABLE])[row]
-    clock = 2 * np.pi * np.cumsum(hz / 2 * (1 + jitter * (_wander(rng, n, 0.6) + _wander(rng, n, 5)))) / SAMPLE_RATE_HZ
+    jitter = np.array([a.jitter for a in TABLE])[row] * (_wander(rng, n, 0.6) + _wander(rng, n, 5))
+    clock = np.pi * np.cumsum(hz * (1 + jitter)) / SAMPLE_RATE_HZ  # two steps to a turn
     envelope = _envelope(rng, row, effort[bout])
     movement = _harmonics(person, row, clock) * envelope[:, None]
 
     fidgets = rng.random(n) < np.array([a.fidgets_hz for a in TABLE])[row] / SAMPLE_RATE_HZ
-    bump = np.hanning(2 * SAMPLE_RATE_HZ)
-    burst = np.convolve(fidgets, bump, "same").astype(np.float32) * 0.05
+    burst = 0.05 * _spread(fidgets, 2)
     shaking = burst + np.array([a.vibration_g for a in TABLE])[row]
     movement += shaking[:, None] * np.stack([_wander(rng, n, 0.06) for _ in range(6)], axis=1)
 
     angles = _tilts(rng, person, activity, bout)  # trunk, trunk roll, thigh, thigh roll
-    moved = [np.convolve(fidgets * rng.normal(0, 9, n), bump, "same") for _ in range(4)]
+    moved = [_spread(fidgets * rng.normal(0, 9, n), 2) for _ in range(4)]
     sway = [_wander(rng, n, 0.8) * 0.4 + _wander(rng, n, 8) * 0.9 for _ in range(4)]
-    trunk, trunk_roll, thigh, thigh_roll = (
-        np.deg2rad(a + m + s) for a, m, s in zip(angles, moved, sway, strict=True)
-    )
+    trunk, trunk_roll, thigh, thigh_roll = np.deg2rad(np.array(angles) + moved + sway)
     thigh = thigh + np.deg2rad(person.swing[row]) * envelope * np.sin(clock)
     up_back = (-np.cos(trunk) * np.cos(trunk_roll), np.sin(trunk_roll), np.sin(trunk) * np.cos(trunk_roll))
     up_thigh = (-np.cos(thigh) * np.cos(thigh_roll), -np.sin(thigh_roll), -np.sin(thigh) * np.cos(thigh_roll))
@@ -223,7 +230,7 @@ def _acceleration(rng: np.random.Generator, person: Person, activity: np.ndarray
     return np.clip(sensed, -8, 8).astype(np.float32)  # the AX3's range
 
 
-def _tilts(rng: np.random.Generator, person: Person, activity: np.ndarray, bout: np.ndarray) -> list[np.ndarray]:
+def _tilts(rng, person: Person, activity: np.ndarray, bout: np.ndarray) -> list[np.ndarray]:
     """Trunk, trunk roll, thigh, thigh roll [S] in degrees, gliding from bout to bout within about 1.5 s."""
     bouts = len(activity)
     sd = np.array([a.posture_sd for a in TABLE])[activity] * 0.7
@@ -244,7 +251,7 @@ def _tilts(rng: np.random.Generator, person: Person, activity: np.ndarray, bout:
 
 
 def _envelope(rng: np.random.Generator, row: np.ndarray, effort: np.ndarray) -> np.ndarray:
-    """Strength of the steps [S]: varies from step to step, pauses where stepping is irregular, fades between bouts."""
+    """Strength of the steps [S]: varies from step to step, pauses where irregular, fades between bouts."""
     n = len(row)
     steady = np.clip(1 + 0.10 * _wander(rng, n, 0.6) + 0.10 * _wander(rng, n, 8), 0.2, None)
     irregular = _wander(rng, n, 0.9)
@@ -252,7 +259,7 @@ def _envelope(rng: np.random.Generator, row: np.ndarray, effort: np.ndarray) -> 
     strength = np.where(np.isnan(gate), steady, np.clip(irregular - gate, 0, 2))
     change = np.zeros(n)
     change[np.flatnonzero(np.diff(row))] = 1
-    fade = 1 - 0.7 * np.clip(np.convolve(change, np.hanning(SAMPLE_RATE_HZ), "same"), 0, 1)
+    fade = 1 - 0.7 * np.clip(_spread(change, 1), 0, 1)
     return (strength * fade * _smooth(effort**1.5, 0.5)).astype(np.float32)
 
 
@@ -268,10 +275,17 @@ def _harmonics(person: Person, row: np.ndarray, clock: np.ndarray) -> np.ndarray
 
 
 def _wander(rng: np.random.Generator, n: int, seconds: float) -> np.ndarray:
-    """float32 [S] noise of unit variance at its knots, one every `seconds`, correlated from each knot to the next."""
+    """float32 [S] noise with a knot of unit variance every `seconds`, correlated from knot to knot."""
     knots = rng.standard_normal(int(n / (seconds * SAMPLE_RATE_HZ)) + 3)
     knots = (knots[1:] + 0.5 * knots[:-1]) / np.sqrt(1.25)
-    return np.interp(np.arange(n) / (seconds * SAMPLE_RATE_HZ), np.arange(len(knots)), knots).astype(np.float32)
+    at = np.arange(n) / (seconds * SAMPLE_RATE_HZ)
+    return np.interp(at, np.arange(len(knots)), knots).astype(np.float32)
+
+
+def _spread(x: np.ndarray, seconds: float) -> np.ndarray:
+    """float32 [S] with every impulse of `x` drawn out to a bump of its height, `seconds` long."""
+    bump = np.hanning(int(seconds * SAMPLE_RATE_HZ) | 1)
+    return np.convolve(x, bump, "full")[len(bump) // 2 :][: len(x)].astype(np.float32)
 
 
 def _smooth(x: np.ndarray, seconds: float) -> np.ndarray:

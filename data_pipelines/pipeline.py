@@ -1,0 +1,240 @@
+"""Prepared shards -> batches: one grain chain to train, one to evaluate.
+
+Position is step. Row j of host i of n at step t is window `order[t*G + i*G/n + j]` of one endless sequence:
+epoch after epoch, each a global shuffle seeded by (seed, epoch). So the order depends on neither hosts nor
+threads, batches run across the ends of epochs without losing or repeating a window, and resuming needs only
+the step.
+"""
+
+import bisect
+import functools
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import grain
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
+
+from data_pipelines.manifest import read_manifest
+from data_pipelines.splits import seeded_permutation
+from data_pipelines.windows import decode_window
+from selfpab_jax.signals.stft import CHANNELS, WINDOW_SAMPLES
+
+# grain's defaults (16 threads, 500 elements) would hold 500 batches: 6 GB of windows.
+READ_OPTIONS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
+MAX_OPEN_SHARDS = 128  # below the usual limit of 1,024 open files
+EPOCH_STREAM = 3
+
+Batch = dict[str, np.ndarray]
+
+
+def window_count(folder: str | Path) -> int:
+    """Number of windows in a prepared folder; their global numbers are 0 to this minus 1."""
+    return sum(r["windows"] for r in read_manifest(folder)["recordings"])
+
+
+def train_batches(
+    folder: str | Path,
+    *,
+    global_batch: int,
+    seed: int,
+    indices: np.ndarray,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> "Batches":
+    """This process's part of an endless sequence of shuffled batches, from step `start_step` on.
+
+    Yields {"acceleration": int16 [B, C, S], "scale": float32 [B]} with B = global_batch / process_count.
+
+    Args:
+      indices: global window numbers to train on (see `splits`); each is visited once per epoch.
+
+    Raises:
+      ValueError: empty or unknown indices, or a batch that does not divide by the processes; while iterating,
+      a
+        damaged shard, naming shard and record.
+      FileNotFoundError: no prepared folder, or a missing shard.
+    """
+    rows = _rows_per_process(global_batch, process_index, process_count)
+    shards = _Shards(folder, indices)
+    if start_step < 0:
+        raise ValueError(f"start_step is {start_step}, expected 0 or more")
+
+    def step_numbers(step: int) -> np.ndarray:
+        return train_window_numbers(indices, step, rows, process_index, global_batch, seed)
+
+    return Batches(_Steps(sys.maxsize, lambda step: shards.read(step_numbers(step))), start_step)
+
+
+def eval_batches(
+    folder: str | Path, *, batch: int, indices: np.ndarray, process_index: int = 0, process_count: int = 1
+) -> "Batches":
+    """This process's part of the windows `indices`, each once, in order.
+
+    Yields train batches with "valid" bool [B] besides, B = batch / process_count. The last global batch is
+    padded with zeros (valid False), so every process sees the same number of equal shapes.
+
+    Raises:
+      ValueError, FileNotFoundError: as `train_batches`.
+    """
+    rows = _rows_per_process(batch, process_index, process_count)
+    shards = _Shards(folder, indices)
+
+    def read(step: int) -> Batch:
+        first = step * batch + process_index * rows
+        numbers = np.asarray(indices)[first : first + rows]
+        return shards.read(numbers, rows) | {"valid": np.arange(rows) < len(numbers)}
+
+    return Batches(_Steps(-(-len(indices) // batch), read))
+
+
+def train_window_numbers(
+    indices: np.ndarray, step: int, rows: int, process_index: int, global_batch: int, seed: int
+) -> np.ndarray:
+    """Global window numbers of the `rows` rows of one process at one step, int64 [B]; a pure function."""
+    first = step * global_batch + process_index * rows
+    epoch, offset = np.divmod(first + np.arange(rows), len(indices))
+    numbers = np.empty(rows, np.int64)
+    for e in np.unique(epoch):  # more than one where a batch crosses epochs
+        here = epoch == e
+        numbers[here] = np.asarray(indices)[_epoch_order(len(indices), seed, int(e))[offset[here]]]
+    return numbers
+
+
+@functools.lru_cache(maxsize=4)
+def _epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
+    return seeded_permutation(n, seed, EPOCH_STREAM, epoch)
+
+
+def _rows_per_process(global_batch: int, process_index: int, process_count: int) -> int:
+    if process_count < 1 or not 0 <= process_index < process_count:
+        raise ValueError(
+            f"process {process_index} of {process_count} does not exist, expected 0 to {process_count - 1}"
+        )
+    if global_batch < 1 or global_batch % process_count:
+        raise ValueError(
+            f"the global batch of {global_batch} does not divide by {process_count} processes: use a multiple"
+        )
+    return global_batch // process_count
+
+
+class Batches(Iterator[Batch]):
+    """A closable iterator over batches, read ahead by threads of this process; also a context manager."""
+
+    def __init__(self, steps: "_Steps", start_step: int = 0):
+        self._iterator = iter(grain.MapDataset.source(steps).to_iter_dataset(READ_OPTIONS))
+        self._iterator.set_state({"next_index": start_step})  # before the first read
+        self._closed = False
+
+    def __next__(self) -> Batch:
+        if self._closed:
+            raise StopIteration
+        return next(self._iterator)
+
+    def close(self) -> None:
+        """Stop reading ahead; the threads end with the batch they are at. Closing twice is allowed."""
+        self._closed = True
+        self._iterator.close()
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+
+class _Steps:
+    """What grain needs of a source: a length and the batch of a step."""
+
+    def __init__(self, length: int, read):
+        self._length, self._read = length, read
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._read(step)
+
+    def __repr__(self) -> str:  # grain compares it on restoring: no paths, no addresses
+        return f"Steps({self._length})"
+
+
+class _Shards:
+    """Windows by global number, from the shards of a prepared folder; several threads may read."""
+
+    def __init__(self, folder: str | Path, indices: np.ndarray):
+        self._folder = Path(folder)
+        recordings = read_manifest(self._folder)["recordings"]
+        self._shards: list[Mapping] = [r for r in recordings if r["windows"]]
+        self._ends = np.cumsum([r["windows"] for r in self._shards]).tolist()
+        self._open: OrderedDict[int, ArrayRecordReader] = OrderedDict()
+        self._lock = threading.Lock()
+        self._check(indices)
+
+    def _check(self, indices: np.ndarray) -> None:
+        total = self._ends[-1] if self._ends else 0
+        if len(indices) == 0:
+            raise ValueError(
+                f"no window to read from {self._folder}: the indices are empty ({total} windows prepared)"
+            )
+        if np.min(indices) < 0 or np.max(indices) >= total:
+            raise ValueError(
+                f"window numbers {np.min(indices)} to {np.max(indices)} asked of {self._folder}, which holds "
+                f"0 to {total - 1}: make the split from the same prepared folder"
+            )
+        for shard in self._shards:
+            if not (self._folder / shard["shard"]).is_file():
+                raise FileNotFoundError(
+                    f"{self._folder / shard['shard']} is missing: run `selfpab prepare` again"
+                )
+
+    def read(self, numbers: np.ndarray, rows: int | None = None) -> Batch:
+        """The windows `numbers` as a batch; `rows` pads it with zero windows of scale 1."""
+        rows = len(numbers) if rows is None else rows
+        counts = np.empty((rows, len(CHANNELS), WINDOW_SAMPLES), np.int16)
+        counts[len(numbers) :] = 0
+        scale = np.ones(rows, np.float32)
+        for row, number in enumerate(numbers):
+            counts[row], scale[row] = self._window(int(number))
+        return {"acceleration": counts, "scale": scale}
+
+    def _window(self, number: int) -> tuple[np.ndarray, float]:
+        index = bisect.bisect_right(self._ends, number)
+        record = number - (self._ends[index - 1] if index else 0)
+        try:
+            counts, scale, _ = decode_window(self._reader(index).read([record])[0])
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise ValueError(
+                f"{self._folder / self._shards[index]['shard']}, record {record}: cannot be read ({error}); "
+                "delete the shard and run `selfpab prepare` again"
+            ) from error
+        if counts.shape != (len(CHANNELS), WINDOW_SAMPLES):
+            raise ValueError(
+                f"{self._folder / self._shards[index]['shard']}, record {record}: found a window of shape "
+                f"{counts.shape}, expected {(len(CHANNELS), WINDOW_SAMPLES)}; run `selfpab prepare` again"
+            )
+        return counts, scale
+
+    def _reader(self, index: int) -> ArrayRecordReader:
+        with self._lock:
+            reader = self._open.pop(index, None)
+            if reader is None:
+                # Reading ahead or in parallel would decompress neighbours that a shuffled order does not
+                # want.
+                path = str(self._folder / self._shards[index]["shard"])
+                reader = ArrayRecordReader(
+                    path, options="readahead_buffer_size:0,max_parallelism:0", file_reader_buffer_size=32768
+                )
+                found = reader.num_records()
+                if found != self._shards[index]["windows"]:
+                    raise ValueError(
+                        f"found {found} records, expected {self._shards[index]['windows']} by the manifest"
+                    )
+            self._open[index] = reader
+            if len(self._open) > MAX_OPEN_SHARDS:
+                self._open.popitem(last=False)  # closed when the last thread that reads it lets go
+        return reader
