@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from absl import flags
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from data_pipelines import pipeline
@@ -212,3 +213,13 @@ def test_reading_ahead_is_bounded_and_shards_are_closed(prepared, monkeypatch):
         next(batches)
         time.sleep(0.3)  # a slow consumer
     assert set(steps) <= set(range(5, 11)) and 5 in steps
+
+
+@pytest.mark.parametrize("parsed", [True, False])
+def test_works_whether_or_not_command_line_flags_were_parsed(prepared, parsed):
+    before = flags.FLAGS.is_parsed()
+    flags.FLAGS.mark_as_parsed() if parsed else flags.FLAGS.unparse_flags()
+    try:
+        assert len(trace(prepared, 3, 1)) == 3
+    finally:
+        flags.FLAGS.mark_as_parsed() if before else flags.FLAGS.unparse_flags()
