@@ -282,3 +282,10 @@ def test_demo_passes_a_stop_request_on_to_its_child():
         "time.sleep(30)\n"
     )
     assert demo._run([sys.executable, "-c", child]) == 75
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_demo_flags_fit_the_configs(tmp_path, number):
+    job, arguments = demo.stages(None, tmp_path)[number]
+    config, _ = config_flags(job, arguments)
+    assert config.data.dir == f"{tmp_path}/prepared"
