@@ -1,0 +1,296 @@
+"""Checkpoints that verify themselves: saved in the background, newest and best kept, damage bypassed.
+
+One folder per step, one item per reader: `params` and `model_state` (what probing needs), `train` (optimizer
+and counters), `meta` (JSON), `checksums` (JSON: crc32, shape and dtype of every leaf). Orbax commits a folder
+atomically but does not notice a flipped bit, so a step counts only if its leaves match their checksums.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals
+
+from selfpab_jax.train import checksums
+from selfpab_jax.train.checksums import Damaged
+
+State = dict[str, Any]  # {"params", "opt_state", "model_state", "step", "skipped", "bad_streak"}
+Meta = dict[str, Any]
+
+_OWN_ITEMS = ("params", "model_state")  # every other entry of the state goes into the item "train"
+_TABLE_FILE = "checksums/checksums.json"
+_META_FILE = "meta/metadata"  # the name is Orbax's
+_VERSIONS = {"jax": jax.__version__, "orbax": ocp.__version__, "numpy": np.__version__}
+
+
+class Checkpoints:
+    """The checkpoints of one run: the newest `keep` and the one with the lowest metric.
+
+    folder: created if absent; what a killed process left unfinished in it is removed.
+    read_only: for readers of a run that may still be training. Nothing in the folder is created, removed or
+    moved, and a missing folder raises FileNotFoundError.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, keep: int = 2, read_only: bool = False):
+        if keep < 1:
+            raise ValueError(f"keep: found {keep}, expected 1 or more; keep the newest at least.")
+        self._folder, self._read_only = Path(folder).absolute(), read_only
+        if read_only and not self._folder.is_dir():
+            raise FileNotFoundError(f"{self._folder}: no such folder, expected the checkpoints of a run.")
+        self._metrics: dict[int, float] = {}
+        policies = [checkpoint_managers.LatestN(keep), _LowestMetric(self._metrics)]
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                create=not read_only,
+                cleanup_tmp_directories=not read_only,
+                # Opening reads no metadata, so that one damaged step does not hide the others.
+                lightweight_initialize=True,
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+            ),
+        )
+        self._metrics.update(self._read_metrics(warn=False))
+
+    def steps(self) -> list[int]:
+        """Steps in the folder, oldest first; the last may be in the making, and none is verified."""
+        return sorted(self._manager.all_steps())
+
+    def best_metric(self) -> float | None:
+        """The lowest metric saved so far, None where no step has one."""
+        return min(self._metrics.values(), default=None)
+
+    def save(
+        self, step: int, state: State, meta: Meta, *, metric: float | None = None, wait: bool = False
+    ) -> bool:
+        """True once `state` is being saved as `step`, False where that step has been saved before.
+
+        What is saved are the values at the time of the call; the caller may donate the buffers at once.
+        meta: plain JSON; "step", "metric" and "versions" are added. metric: the lower the better; a step
+        without one, or with NaN, is never the best. wait: return when all is on disk.
+        Raises ValueError, with nothing written, on a non-finite leaf; RuntimeError if a save failed.
+        """
+        if self._read_only:
+            raise ValueError(f"{self._folder}: opened read-only, cannot save step {step}; open it to write.")
+        self.wait()  # one save at a time; a failure surfaces before the next begins
+        step, newest = int(step), max(self.steps(), default=-1)
+        if step <= newest:
+            if step in self.steps():
+                return False
+            raise ValueError(f"{self._folder}: found step {newest}, cannot save step {step} after it.")
+        arrays = checksums.host_arrays(state)
+        checksums.refuse_non_finite(step, arrays)
+        metric = float(metric) if metric is not None and math.isfinite(metric) else None
+        meta = checksums.as_json({**meta, "step": step, "metric": metric, "versions": _VERSIONS})
+        items = {name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()}
+        items |= {"meta": ocp.args.JsonSave(meta), "checksums": _ChecksumSave(step, arrays, meta)}
+        if metric is not None:
+            self._metrics[step] = metric
+        try:
+            self._manager.save(step, args=ocp.args.Composite(**items))
+        except Exception:
+            self._metrics.pop(step, None)  # else a step that does not exist could count as the best
+            raise
+        if wait:
+            self.wait()
+        return True
+
+    def restore_latest(self, target_state: State) -> tuple[State, Meta] | None:
+        """(state, meta) of the newest step that verifies, bit for bit; None where nothing was saved yet.
+
+        target_state: arrays or `jax.ShapeDtypeStruct`s: shapes, dtypes and the shardings wanted. Damaged
+        steps are named in a warning and move to `damaged-<step>`, so that they can be saved anew.
+        Raises ValueError on a missing or extra leaf, another shape or dtype, and if every step is damaged.
+        """
+        self.wait()
+        newest_first = self.steps()[::-1]
+        if not newest_first:
+            return None
+        step, state, meta = self._first_sound(newest_first, _abstract(target_state), None)
+        if not self._read_only:
+            self._set_aside([damaged for damaged in newest_first if damaged > step])
+        return state, meta
+
+    def restore_params(self, target: State, *, which: str = "best") -> tuple[Any, Any, Meta]:
+        """(params, model_state, meta) of the "best" or "latest" step that verifies; no optimizer is read.
+
+        target: {"params", "model_state"} as in `restore_latest`; other entries are ignored.
+        Raises FileNotFoundError where there is no such step, ValueError as `restore_latest` does.
+        """
+        wanted = _abstract({name: target.get(name, {}) for name in _OWN_ITEMS})
+        _, state, meta = self._first_sound(self._ranked(which), wanted, _OWN_ITEMS)
+        return state["params"], state["model_state"], meta
+
+    def read_meta(self, which: str = "latest") -> Meta:
+        """The verified meta of the "best" or "latest" step: enough to rebuild the model and its target."""
+        return self._first_sound(self._ranked(which), {}, ())[2]
+
+    def check_for_errors(self) -> None:
+        """Raises RuntimeError if a save in the background has failed; cheap enough for every step."""
+        # Not Orbax's check_for_errors: it takes the error away from the thread which then, seeing none, goes
+        # on to delete older steps.
+        if not self._manager.is_saving_in_progress():
+            self.wait()
+
+    def wait(self) -> None:
+        """Returns when nothing is being saved any more; RuntimeError if the last save failed."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            self._manager.reload()  # Orbax would still list the failed step as the newest
+            for step in set(self._metrics) - set(self.steps()):
+                del self._metrics[step]
+            raise RuntimeError(f"{self._folder}: saving failed ({checksums.one_line(error)}).") from error
+
+    def close(self) -> None:
+        """Waits for the last save, RuntimeError if it failed, and lets go of the folder."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _ranked(self, which: str) -> list[int]:
+        """Steps, the one that `which` wants first, then those to fall back on."""
+        if which not in ("best", "latest"):
+            raise ValueError(f'which: found {which!r}, expected "best" or "latest"; choose one.')
+        self.wait()
+        self._manager.reload()  # another process may have saved since
+        newest_first = self.steps()[::-1]
+        if not newest_first:
+            raise FileNotFoundError(f"{self._folder}: found no checkpoint, expected one; train first.")
+        if which == "latest":
+            return newest_first
+        metrics = self._read_metrics(warn=True)
+        if not metrics:
+            raise FileNotFoundError(f'{self._folder}: found no checkpoint with a metric; ask for "latest".')
+        return sorted(metrics, key=lambda step: (metrics[step], -step))
+
+    def _read_metrics(self, *, warn: bool) -> dict[int, float]:
+        metrics = {}
+        for step in self.steps():
+            try:
+                metrics[step] = self._read_verified(step)[1]["metric"]
+            except Damaged as error:
+                if warn:
+                    self._warn(step, error)
+        return {step: metric for step, metric in metrics.items() if metric is not None}
+
+    def _read_verified(self, step: int) -> tuple[checksums.Records, Meta]:
+        place = self._folder / str(step)
+        return checksums.read_verified(step, place / _TABLE_FILE, place / _META_FILE)
+
+    def _warn(self, step: int, error: Damaged) -> None:
+        warnings.warn(f"{self._folder}: step {step} is damaged and passed over: {error}.", stacklevel=4)
+
+    def _first_sound(
+        self, steps: Sequence[int], target: State, entries: Sequence[str] | None
+    ) -> tuple[int, State, Meta]:
+        """The first of `steps` that verifies; entries: what to read of the state, None for all of it."""
+        for step in steps:
+            try:
+                return step, *self._read(step, target, entries)
+            except Damaged as error:
+                self._warn(step, error)
+        raise ValueError(
+            f"{self._folder}: found only damaged checkpoints (step {', '.join(map(str, steps))}), expected a "
+            "sound one; bring the folder back from a copy or train anew."
+        )
+
+    def _read(self, step: int, target: State, entries: Sequence[str] | None) -> tuple[State, Meta]:
+        saved, meta = self._read_verified(step)
+        if entries is not None:
+            saved = {path: record for path, record in saved.items() if path.split("/")[0] in entries}
+        # The records are sound here, so a difference is the caller's wrong target and no damage.
+        checksums.refuse_other_leaves(self._folder / str(step), saved, target)
+        items = {name: ocp.args.StandardRestore(tree) for name, tree in _items(target).items()}
+        try:
+            read = self._manager.restore(step, args=ocp.args.Composite(**items)) if items else {}
+        except (MemoryError, jax.errors.JaxRuntimeError):
+            raise  # trouble of this machine, not of the checkpoint
+        except Exception as error:  # damaged files make Orbax raise nearly anything
+            raise Damaged(f"it cannot be read ({checksums.one_line(error)})") from error
+        own = {name: read[name] for name in _OWN_ITEMS if name in items}
+        state = {**target, **own, **(read["train"] if "train" in items else {})}
+        checksums.refuse_wrong_values(saved, checksums.host_arrays(state))
+        return state, meta
+
+    def _set_aside(self, steps: Sequence[int]) -> None:
+        for step in steps:
+            place = self._folder / f"damaged-{step}"
+            while place.exists():
+                place = place.with_name(f"{place.name}-again")
+            (self._folder / str(step)).rename(place)
+            self._metrics.pop(step, None)
+        self._manager.reload()
+
+
+class _LowestMetric:
+    """Orbax preservation policy: keeps the step with the lowest metric, the newer of two equals."""
+
+    def __init__(self, metrics: dict[int, float]):
+        self._metrics = metrics
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        steps = [info.step for info in checkpoints]
+        scored = [step for step in steps if step in self._metrics]
+        best = min(scored, key=lambda step: (self._metrics[step], -step), default=None)
+        return [step == best for step in steps]
+
+
+class _ChecksumHandler(ocp.AsyncCheckpointHandler):
+    """Computes the checksums in Orbax's background thread, from host arrays taken when `save` was called."""
+
+    async def async_save(self, directory: Any, args: "_ChecksumSave") -> list[Any]:
+        async def write() -> None:
+            if jax.process_index() == 0:
+                table = checksums.checksum_table(args.step, args.arrays, args.meta)
+                (directory / Path(_TABLE_FILE).name).write_text(json.dumps(table))
+
+        return [CommitFutureAwaitingContractedSignals(write(), name="checksums")]
+
+    def save(self, directory: Any, args: "_ChecksumSave") -> None:
+        raise NotImplementedError("Orbax saves asynchronously here")
+
+    def restore(self, directory: Any, args: Any = None) -> None:
+        raise NotImplementedError("read without Orbax, by checksums.read_verified")
+
+
+@ocp.args.register_with_handler(_ChecksumHandler, for_save=True, for_restore=True)
+@dataclasses.dataclass
+class _ChecksumSave(ocp.args.CheckpointArgs):
+    step: int
+    arrays: dict[str, np.ndarray]
+    meta: Meta
+
+
+def _items(state: State) -> dict[str, Any]:
+    """{item: its part of the state}; without leaves there is no item, Orbax does not write empty ones."""
+    items = {name: state.get(name, {}) for name in _OWN_ITEMS}
+    items["train"] = {name: tree for name, tree in state.items() if name not in _OWN_ITEMS}
+    return {name: tree for name, tree in items.items() if jax.tree.leaves(tree)}
+
+
+def _abstract(tree: Any) -> Any:
+    """`tree` as shapes, dtypes and shardings; on the first device where no sharding is given."""
+    first = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+    def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+        if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or first)
+        return jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype, sharding=first)
+
+    return jax.tree.map(abstract, tree)
