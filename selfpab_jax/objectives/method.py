@@ -15,6 +15,7 @@ class Method(NamedTuple):
       objective: (model, batch, rng, train) -> (loss, metrics): scalars, means over the valid rows of the batch.
       encode: (model, acceleration [B, C, S] in g, mask [B, N] or None, key or None) -> layer outputs, L + 1 arrays
         [B, N, D]; what probing and feature extraction read. A key switches dropout on.
+      inputs: acceleration [B, C, S] -> what the model gets to see, unaltered, [B, N, F]; the control without encoder.
       preview: (model, acceleration [B, C, S], rng) -> {"original", "altered", "reconstruction", "cells"}, each
         [B, N, F]; for the picture.
     """
@@ -22,6 +23,7 @@ class Method(NamedTuple):
     model: nnx.Module
     objective: Callable
     encode: Callable[..., tuple[jax.Array, ...]]
+    inputs: Callable[[jax.Array], jax.Array]
     preview: Callable[..., dict[str, jax.Array]]
 
 

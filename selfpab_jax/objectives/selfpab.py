@@ -35,22 +35,25 @@ def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
     masking, magnitude = Masking(**config["masking"]), config["magnitude"]
     mean, std = statistics(normalization, magnitude)
 
+    def inputs(acceleration):
+        return normalised_spectrogram(acceleration, mean, std, magnitude)  # [B, T, F]
+
     def alter_batch(rng, spectrogram):
         return jax.vmap(lambda key, x: alter(key, x, masking))(row_keys(rng, len(spectrogram)), spectrogram)
 
     def objective(model, batch, rng, train):
         rng_alter, rng_dropout = jax.random.split(rng)
-        target = normalised_spectrogram(acceleration_g(batch), mean, std, magnitude)  # [B, T, F]
+        target = inputs(acceleration_g(batch))
         altered, cells = alter_batch(rng_alter, target)
         prediction = model(altered, key=rng_dropout if train else None)["reconstruction"]
         loss = masked_l1(prediction, target, cells, batch.get("valid"))
         return loss, {"altered_share": cells.mean()}
 
     def encode(model, acceleration, mask=None, key=None):
-        return model(normalised_spectrogram(acceleration, mean, std, magnitude), mask, key)["layers"]
+        return model(inputs(acceleration), mask, key)["layers"]
 
     def preview(model, acceleration, rng):
-        original = normalised_spectrogram(acceleration, mean, std, magnitude)
+        original = inputs(acceleration)
         altered, cells = alter_batch(rng, original)
         reconstruction = model(altered)["reconstruction"]
         return {
@@ -61,4 +64,4 @@ def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
         }
 
     model = SpectrogramEncoder(EncoderConfig(**config["model"]), rngs=nnx.Rngs(config["seed"]))
-    return Method(model, objective, encode, preview)
+    return Method(model, objective, encode, inputs, preview)

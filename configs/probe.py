@@ -1,0 +1,73 @@
+"""Leave-one-subject-out probing of a pre-trained encoder (doi 10.1007/s10489-024-05322-3, section 4.2, Table 2).
+
+    selfpab prepare --input HAR70+ --layout harth --out prepared/har70plus
+    selfpab probe --config=configs/probe.py --config.data.dir=prepared/har70plus --config.encoder=runs/selfpab \
+        --workdir=runs/probe_har70plus
+
+Variants: `small` for an encoder of configs/selfpab.py:small on a CPU, `demo` for a minute, `smoke` for a test.
+Methods: pretrained (frozen, then trained along from 3/4 of the steps), frozen, linear, random (frozen, untrained),
+scratch, mlp (on spectrograms), mlp_context (with 4 frames of context on each side).
+"""
+
+from ml_collections import ConfigDict
+
+SMALL = {
+    "methods": ("frozen", "random", "mlp", "mlp_context"),
+    "probe.hidden": 256,  # the published 1028 go with 1500 features, here there are 128
+    "probe.cut_frames": 60,  # more, shorter cuts: neighbouring frames say nearly the same
+    "probe.batch_size": 64,
+    "probe.full_batch_size": 8,
+    "probe.learning_rate": 1e-3,
+    "probe.encoder_learning_rate": 3e-4,
+    "probe.steps": 1500,
+    "probe.valid_every": 300,
+    "seeds": (0, 1, 2),
+}
+DEMO = SMALL | {
+    "methods": ("frozen", "random", "scratch", "mlp"),
+    "seeds": (0,),
+    "probe.steps": 200,
+    "probe.valid_every": 100,
+}
+SMOKE = {
+    "methods": ("pretrained", "random", "scratch", "mlp", "mlp_context"),
+    "probe.hidden": 8,
+    "probe.batch_size": 4,
+    "probe.full_batch_size": 2,
+    "probe.steps": 4,
+    "probe.valid_every": 2,
+}
+VARIANTS = {"": {}, "small": SMALL, "demo": DEMO, "smoke": SMOKE}
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    if variant not in VARIANTS:
+        raise ValueError(f"configs/probe.py has no variant '{variant}', expected small, demo, smoke or none")
+    config = ConfigDict()
+    config.encoder = ""  # run folder of `selfpab pretrain`
+    config.which = "best"  # checkpoint: best by validation, or latest
+    config.methods = ("pretrained", "linear", "random", "scratch", "mlp")
+    config.baseline = "mlp"  # paired differences are taken to it
+    config.seeds = (0,)
+    config.folds = 0  # 0: leave one subject out; k: k folds over subjects
+    config.training_subjects = 0  # 0: all that are not tested
+    config.data = ConfigDict()
+    config.data.dir = ""  # prepared folder with labels, or a TFDS version folder
+    config.data.window_frames = 599  # 5 minutes, as in pre-training
+    config.data.stride_frames = 300  # overlapping predictions are averaged
+    config.data.validation = 0.2  # section 4.2: the first 20 % of each training subject
+    config.data.merge = ConfigDict({"130": 13, "140": 14})  # HARTH: trained on 12 classes, scored on 10
+    config.probe = ConfigDict()
+    config.probe.hidden = 1028  # Table 2
+    config.probe.layers = "all"  # section 3.3: trainable weighted sum; 0 is the embedding
+    config.probe.steps = 2000  # Table 2
+    config.probe.batch_size = 32  # Table 2
+    config.probe.cut_frames = 599  # section 4.2: random 5-minute cuts
+    config.probe.full_batch_size = 32
+    config.probe.learning_rate = 1e-4  # Table 2
+    config.probe.encoder_learning_rate = 1e-4
+    config.probe.decay = 0.1  # Table 2
+    config.probe.valid_every = 100
+    config.probe.select = "best"
+    config.update_from_flattened_dict(VARIANTS[variant])
+    return config

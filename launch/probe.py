@@ -1,0 +1,113 @@
+"""`selfpab probe`: what an encoder is worth on labelled recordings, subject by subject."""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+from launch.command_line import config_flags, run_job
+
+DESCRIPTION = "Compares classifiers on a pre-trained encoder with their controls by cross-validation over subjects."
+FOLDS_FILE = "folds.jsonl"  # a row per method, seed and fold, written as they finish
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 done, 2 a mistake, 130 interrupted (run again with --resume)."""
+    return run_job("probe", partial(_probe, argv))
+
+
+def _probe(argv: list[str] | None) -> int:
+    config, flags = config_flags("probe", argv, description=DESCRIPTION)
+    config, workdir = json.loads(config.to_json()), Path(flags.workdir)
+    check(config)
+    from data_pipelines.labelled import load_labelled
+    from launch.methods import open_run_folder
+    from selfpab_jax.evaluate import compare, cross_validation, figures, report, windows
+    from selfpab_jax.evaluate.probe import ProbeConfig
+
+    data = config["data"]
+    recordings = load_labelled(data["dir"])
+    cut = windows.cut(
+        recordings, frames=data["window_frames"], stride=data["stride_frames"], validation=data["validation"]
+    )
+    names = sorted({recording.subject for recording in recordings})
+    leave_one_out = cross_validation.leave_one_subject_out
+    folds = cross_validation.group_k_fold(names, config["folds"]) if config["folds"] else leave_one_out(names)
+    encoder = load_encoder(config)
+    open_run_folder(workdir, config, resume=flags.resume, may_differ=("data.dir", "encoder"))
+    hours = sum(len(s.truth) for s in cut.segments) / 180_000
+    people = f"{len(names)} subjects, {len(folds)} folds"
+    print(f"{people}, {hours:.1f} h, activities: {', '.join(cut.names)}", file=sys.stderr)
+
+    rows = read_rows(workdir / FOLDS_FILE)
+    finished = [(row["method"], row["seed"], row["fold"]) for row in rows]
+    with (workdir / FOLDS_FILE).open("a") as file:
+        for row in compare.compare(
+            config["methods"],
+            config["seeds"],
+            cut,
+            folds,
+            ProbeConfig(**config["probe"]),
+            encoder,
+            finished=finished,
+            training_subjects=config["training_subjects"],
+        ):
+            rows.append(row)
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+    protocol = {"data": data["dir"], "encoder": config["encoder"], "folds": len(folds)} | config["probe"]
+    results = compare.results(rows, cut, data["merge"], protocol)
+    baseline = config["baseline"] if config["baseline"] in results["methods"] else None
+    report.write_report(results, workdir, baseline)
+    figures.comparison(results, workdir / "figures")
+    print(report.console_table(results, baseline))
+    print(f"run folder: {workdir}")
+    return 0
+
+
+def check(config: dict) -> None:
+    """Raises ValueError for fields that are missing; before anything heavy is imported."""
+    for field, value, what in (
+        ("data.dir", config["data"]["dir"], "a prepared folder with labels"),
+        ("encoder", config["encoder"], "a run folder of `selfpab pretrain` (its shape serves the controls too)"),
+    ):
+        if not value:
+            raise ValueError(f"--config.{field} is missing: name {what}")
+
+
+def load_encoder(config: dict):
+    """The encoder of a run folder, in the form the comparison wants."""
+    from launch.methods import build, load_run
+    from selfpab_jax.evaluate.compare import Encoder
+    from selfpab_jax.models.functional import split
+    from selfpab_jax.train.checkpoint import Checkpoints
+
+    run_config, normalization = load_run(Path(config["encoder"]))
+    method = build(run_config, normalization)
+    merge, params, model_state = split(method.model)
+    with Checkpoints(Path(config["encoder"]) / "checkpoints", read_only=True) as checkpoints:
+        target = {"params": params, "model_state": model_state}
+        trained, model_state, meta = checkpoints.restore_params(target, which=config["which"])
+    print(f"encoder: {config['encoder']}, step {meta['step']}", file=sys.stderr)
+
+    def encode(params, acceleration, valid, key):
+        return method.encode(merge(params, model_state), acceleration, valid, key)
+
+    def random(seed):
+        return split(build(run_config | {"seed": 1_000 + seed}, normalization).model).params
+
+    return Encoder(encode, trained, random, lambda acceleration, valid: method.inputs(acceleration))
+
+
+def read_rows(file: Path) -> list[dict]:
+    """The finished rows of an interrupted comparison; a last line cut short is taken out of the file."""
+    from selfpab_jax.train.metrics import read_metrics
+
+    rows = read_metrics(file)
+    if file.exists():
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return rows
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,187 @@
+"""The comparison of recipes: every recipe, seed and fold through the same windows, training and scoring."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+from tqdm import tqdm
+
+from selfpab_jax.evaluate.cross_validation import Fold
+from selfpab_jax.evaluate.features import chosen_layers, encode_windows, with_context
+from selfpab_jax.evaluate.metrics import confusion_matrix, merge_classes
+from selfpab_jax.evaluate.probe import RECIPES, ProbeConfig, Recipe, Source, Trainer, cached, trained_along
+from selfpab_jax.evaluate.stitch import stitch
+from selfpab_jax.evaluate.windows import ProbeWindows
+from selfpab_jax.models.functional import split
+from selfpab_jax.models.heads import ProbeHead
+
+Params = dict[str, Any]
+
+
+class Encoder(NamedTuple):
+    """What is probed.
+
+    Attributes:
+      encode: (params, acceleration [B, C, S] in g, valid [B, T], key or None) -> n arrays [B, T, D].
+      pretrained: its parameters; None where no run was given.
+      random: seed -> parameters of the same shape, untrained.
+      spectrogram: (acceleration, valid) -> one array [B, T, F], what the encoder gets to see.
+    """
+
+    encode: Callable
+    pretrained: Params | None
+    random: Callable[[int], Params]
+    spectrogram: Callable
+
+
+def score(log_probabilities, windows: ProbeWindows, test: np.ndarray) -> dict[str, np.ndarray]:
+    """{subject: confusion matrix [K, K] over 50 Hz samples} of predicted windows, stitched segment by segment."""
+    place = {int(window): row for row, window in enumerate(test)}
+    k, out = len(windows.codes), {}
+    for segment in windows.segments:
+        numbers = np.arange(segment.windows.start, segment.windows.stop)
+        if numbers[0] not in place:
+            continue
+        rows = [place[int(n)] for n in numbers]
+        probability = np.exp(log_probabilities[rows])
+        classes = stitch(probability, windows.start[numbers], windows.valid[numbers], len(segment.truth))
+        confusion = confusion_matrix(segment.truth, classes, k)
+        out[segment.subject] = out.get(segment.subject, 0) + confusion
+    return out
+
+
+def compare(
+    recipes: Sequence[str],
+    seeds: Sequence[int],
+    windows: ProbeWindows,
+    folds: Sequence[Fold],
+    cfg: ProbeConfig,
+    encoder: Encoder,
+    *,
+    finished: Iterable[tuple[str, int, int]] = (),
+    training_subjects: int = 0,
+) -> Iterable[dict]:
+    """Yields a row per recipe, seed and fold: {"method", "seed", "fold", "confusion": {subject: [[...]]}, "history"}.
+
+    Args:
+      recipes: names of `RECIPES`.
+      finished: (recipe, seed, fold number) of rows an earlier, interrupted call has given.
+      training_subjects: train on so many subjects only, drawn anew in each fold; 0 is all of them.
+    """
+    if unknown := [name for name in recipes if name not in RECIPES]:
+        raise ValueError(f"methods: found {', '.join(unknown)}, expected some of {', '.join(RECIPES)}")
+    finished = set(finished)
+    total = len(recipes) * len(seeds) * len(folds)
+    with tqdm(total=total, initial=len(finished), desc="probe", unit="fold") as bar:
+        for seed in seeds:
+            for name in recipes:
+                todo = [(i, fold) for i, fold in enumerate(folds) if (name, seed, i) not in finished]
+                if not todo:
+                    continue
+                bar.set_postfix_str(f"{name}, seed {seed}")
+                bench = _Bench(RECIPES[name], seed, windows, cfg, encoder)
+                for number, fold in todo:
+                    fold = _reduced(fold, training_subjects, seed, number)
+                    confusion, history = bench.run(fold, number)
+                    bar.update()
+                    yield {
+                        "method": name,
+                        "seed": seed,
+                        "fold": number,
+                        "confusion": {subject: matrix.tolist() for subject, matrix in confusion.items()},
+                        "history": history,
+                    }
+
+
+def results(rows: Iterable[dict], windows: ProbeWindows, merge: Mapping[str, int], protocol: Mapping) -> dict:
+    """The rows of `compare` in the form `report` reads: per method and subject a confusion matrix for each seed.
+
+    Args:
+      merge: code -> code that takes over its counts; those that do not occur are passed over.
+      protocol: what the report says about how it was done.
+    """
+    names = dict(zip(windows.codes, windows.names, strict=True))
+    into = {int(old): new for old, new in merge.items() if int(old) in names and new in names}
+    collected: dict[str, dict[str, dict[int, list]]] = {}
+    for row in rows:
+        for subject, confusion in row["confusion"].items():
+            matrix, codes = merge_classes(np.asarray(confusion), windows.codes, into)
+            collected.setdefault(row["method"], {}).setdefault(subject, {})[row["seed"]] = matrix.tolist()
+    seeds = sorted({seed for method in collected.values() for subject in method.values() for seed in subject})
+    methods = {
+        name: {"subjects": {who: {"confusion": [one[seed] for seed in seeds]} for who, one in sorted(people.items())}}
+        for name, people in collected.items()
+    }
+    return {"methods": methods, "classes": [names[c] for c in codes], "protocol": dict(protocol), "seeds": seeds}
+
+
+def _reduced(fold: Fold, count: int, seed: int, number: int) -> Fold:
+    """The fold with `count` of its training subjects (all for 0); the draw is the same for every recipe."""
+    if not count or count >= len(fold.train):
+        return fold
+    chosen = np.random.default_rng([seed, number]).choice(fold.train, count, replace=False)
+    return Fold(train=tuple(sorted(chosen.tolist())), test=fold.test)
+
+
+class _Bench:
+    """One recipe and seed: features and compiled steps that all its folds share."""
+
+    def __init__(self, recipe: Recipe, seed: int, windows: ProbeWindows, cfg: ProbeConfig, encoder: Encoder):
+        if recipe.encoder == "pretrained" and encoder.pretrained is None:
+            raise ValueError("recipes on a pre-trained encoder need one: set --config.encoder to a run folder")
+        self._seed, self._windows, self._recipe, self._cfg = seed, windows, recipe, cfg
+        self._start = encoder.pretrained if recipe.encoder == "pretrained" else encoder.random(seed)
+        self._frozen_steps = round(cfg.steps * recipe.unfreeze_at)
+
+        def encode(params, acceleration, valid, key):
+            if recipe.encoder == "none":
+                return [with_context(encoder.spectrogram(acceleration, valid), recipe.context)]
+            layers = encoder.encode(params, acceleration, valid, key)
+            return [layers[i] for i in chosen_layers(cfg.layers, len(layers))]
+
+        arrays = (windows.counts, windows.scale, windows.valid)
+        shapes = jax.eval_shape(encode, self._start, *_example(windows), None)
+        self._head = (len(shapes), shapes[0].shape[-1])
+        self._merge = split(self._new_head(0)).merge
+        self._stages: list[tuple[Trainer, int]] = []
+        if self._frozen_steps:
+            frozen = lambda acceleration, valid: encode(self._start, acceleration, valid, None)  # noqa: E731
+            features = encode_windows(frozen, *arrays)
+            self._stages.append((self._trainer(cached(jax.numpy.asarray(features)), 0), self._frozen_steps))
+        if self._frozen_steps < cfg.steps:
+            source = trained_along(encode, *arrays)
+            self._stages.append((self._trainer(source, self._frozen_steps), cfg.steps - self._frozen_steps))
+
+    def _new_head(self, seed: int) -> ProbeHead:
+        hidden = 0 if self._recipe.linear else self._cfg.hidden
+        return ProbeHead(*self._head, hidden, len(self._windows.codes), rngs=nnx.Rngs(seed))
+
+    def _trainer(self, source: Source, first_step: int) -> Trainer:
+        merge = lambda params: self._merge(params, {})  # noqa: E731
+        return Trainer(
+            source, merge, self._windows.label, self._windows.held_out, self._cfg, first_step=first_step
+        )
+
+    def run(self, fold: Fold, number: int) -> tuple[dict[str, np.ndarray], list[dict]]:
+        """(confusion matrices of the test subjects, training history)."""
+        key = jax.random.fold_in(jax.random.key(self._seed), number)
+        params = {"head": split(self._new_head(1000 * self._seed + number)).params}
+        train, test, history, trainer = self._windows.of(fold.train), self._windows.of(fold.test), [], None
+        for trainer, steps in self._stages:
+            if trainer.full:
+                params = params | {"encoder": self._start}
+            key, stage_key = jax.random.split(key)
+            params, rows = trainer.fit(params, train, steps=steps, key=stage_key)
+            history += [{**row, "full": trainer.full} for row in rows]
+        return score(trainer.predict(params, test), self._windows, test), history
+
+
+def _example(windows: ProbeWindows) -> tuple:
+    """Shapes of (acceleration, valid) of one window."""
+    _, channels, samples = windows.counts.shape
+    return (
+        jax.ShapeDtypeStruct((1, channels, samples), np.float32),
+        jax.ShapeDtypeStruct((1, windows.valid.shape[1]), np.bool_),
+    )
