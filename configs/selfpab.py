@@ -3,12 +3,9 @@
     selfpab prepare --input HUNT4 --layout hunt4 --out prepared/hunt4
     selfpab pretrain --config=configs/selfpab.py --config.data.dir=prepared/hunt4 --workdir=runs/selfpab
 
-Full size has 61.1 M parameters and costs about 245 GFLOP a window: 50 epochs of 100,000 h are some 12 hours of one
-H200 at 40 % utilisation in bfloat16. Variants that change sizes and what follows from them:
-
-    configs/selfpab.py:small   0.8 M parameters, log magnitudes; 10 to 20 windows a second on two CPU cores
-    configs/selfpab.py:demo    the small one for about a minute and a half
-    configs/selfpab.py:smoke   four steps of a tiny one
+61.1 M parameters, about 245 GFLOP a window: 50 epochs of 100,000 h are some 12 hours of one H200 at 40 % utilisation
+in bfloat16. Variants: `small` (0.8 M parameters, log magnitudes; 10 to 20 windows a second on two CPU cores), `demo`
+(the small one for two minutes) and `smoke` (four steps of a tiny one).
 """
 
 from ml_collections import ConfigDict
@@ -26,17 +23,8 @@ SMALL = {
     "train.save_every": 500,
 }
 DEMO = SMALL | {"train.steps": 120, "train.log_every": 10, "train.valid_every": 60, "train.save_every": 60}
-SMOKE = {
-    "data.batch_size": 8,
-    "model.d_model": 16,
-    "model.heads": 2,
-    "model.ff": 32,
-    "model.layers": 2,
-    "train.steps": 4,
-    "train.log_every": 2,
-    "train.valid_every": 2,
-    "train.save_every": 2,
-}
+TINY = {"data.batch_size": 8, "model.d_model": 16, "model.heads": 2, "model.ff": 32, "model.layers": 2}
+SMOKE = TINY | {"train.steps": 4, "train.log_every": 2, "train.valid_every": 2, "train.save_every": 2}
 VARIANTS = {"": {}, "small": SMALL, "demo": DEMO, "smoke": SMOKE}
 
 

@@ -51,8 +51,7 @@ def read_manifest(folder: str | Path) -> dict:
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(
-            f"{folder} has no {MANIFEST}, so it is no (finished) prepared folder: run `selfpab prepare --out "
-            f"{folder}`"
+            f"{folder} has no {MANIFEST}, so it is no (finished) prepared folder: run `selfpab prepare --out {folder}`"
         )
     try:
         manifest = json.loads(path.read_bytes())
@@ -60,16 +59,12 @@ def read_manifest(folder: str | Path) -> dict:
         raise ValueError(f"{path}: not readable as JSON ({error}): run `selfpab prepare` again") from error
     if not isinstance(manifest, dict) or manifest.get("version") != VERSION:
         found = manifest.get("version") if isinstance(manifest, dict) else type(manifest).__name__
-        raise ValueError(
-            f"{path}: version is {found}, expected {VERSION}: prepare the data again into another folder"
-        )
+        raise ValueError(f"{path}: version is {found}, expected {VERSION}: prepare the data again into another folder")
     for key in REQUIRED:
         if key not in manifest:
             raise ValueError(f"{path}: field {key} is missing: run `selfpab prepare` again")
     if manifest["hash"] != manifest_hash(manifest):
-        raise ValueError(
-            f"{path}: its hash does not match its content, it was changed: run `selfpab prepare` again"
-        )
+        raise ValueError(f"{path}: its hash does not match its content, it was changed: run `selfpab prepare` again")
     return manifest
 
 

@@ -178,9 +178,7 @@ class _Shards:
     def _check(self, indices: np.ndarray) -> None:
         total = self._ends[-1] if self._ends else 0
         if len(indices) == 0:
-            raise ValueError(
-                f"no window to read from {self._folder}: the indices are empty ({total} windows prepared)"
-            )
+            raise ValueError(f"no window to read from {self._folder}: the indices are empty ({total} windows prepared)")
         if np.min(indices) < 0 or np.max(indices) >= total:
             raise ValueError(
                 f"window numbers {np.min(indices)} to {np.max(indices)} asked of {self._folder}, which holds "
@@ -188,9 +186,7 @@ class _Shards:
             )
         for shard in self._shards:
             if not (self._folder / shard["shard"]).is_file():
-                raise FileNotFoundError(
-                    f"{self._folder / shard['shard']} is missing: run `selfpab prepare` again"
-                )
+                raise FileNotFoundError(f"{self._folder / shard['shard']} is missing: run `selfpab prepare` again")
 
     def read(self, numbers: np.ndarray, rows: int | None = None) -> Batch:
         """The windows `numbers` as a batch; `rows` pads it with zero windows of scale 1."""

@@ -131,9 +131,7 @@ def _only_one(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OSError(
-                f"{out} is being prepared by another process: wait for it or choose another --out"
-            ) from None
+            raise OSError(f"{out} is being prepared by another process: wait for it or choose another --out") from None
         yield
     finally:
         os.close(handle)
@@ -164,9 +162,7 @@ def _prepare_all(
                 ) from error
             except (ValueError, OSError) as error:
                 failed[index] = error
-            bar.set_postfix(
-                windows=sum(sidecar["entry"]["windows"] for sidecar in done.values()), failed=len(failed)
-            )
+            bar.set_postfix(windows=sum(sidecar["entry"]["windows"] for sidecar in done.values()), failed=len(failed))
             bar.update()
     if failed:
         sentences = [str(failed[index]) for index in sorted(failed)]

@@ -42,13 +42,9 @@ class Cut:
                 f"max_gap_s is {self.max_gap_s}, expected at least 0.1 s: less would split at clock jitter"
             )
         if not self.stride_s * SAMPLE_RATE_HZ >= 1:
-            raise ValueError(
-                f"stride_s is {self.stride_s}, expected a positive number of seconds, at least 0.02"
-            )
+            raise ValueError(f"stride_s is {self.stride_s}, expected a positive number of seconds, at least 0.02")
         if not 0 < self.scale_g < 1:
-            raise ValueError(
-                f"scale_g is {self.scale_g}, expected g per count between 0 and 1, such as 1/4096"
-            )
+            raise ValueError(f"scale_g is {self.scale_g}, expected g per count between 0 and 1, such as 1/4096")
 
     @property
     def stride(self) -> int:

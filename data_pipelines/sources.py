@@ -51,9 +51,7 @@ def find(
     if layout not in LAYOUTS:
         raise ValueError(f"layout is '{layout}', expected one of {', '.join(LAYOUTS)}")
     if folder is None or not Path(folder).is_dir():
-        raise FileNotFoundError(
-            f"input folder {folder} does not exist: --input names the folder of the recordings"
-        )
+        raise FileNotFoundError(f"input folder {folder} does not exist: --input names the folder of the recordings")
     folder = Path(folder)
     if layout == "hunt4":
         paths = hunt4.subject_folders(folder)

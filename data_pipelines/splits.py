@@ -43,9 +43,7 @@ def subject_split(subjects: Sequence[str], valid_fraction: float, seed: int) -> 
         )
     n_valid = max(1, round(valid_fraction * len(names)))
     if n_valid == len(names):
-        raise ValueError(
-            f"valid_fraction {valid_fraction} of {len(names)} subjects leaves none to train on: use less"
-        )
+        raise ValueError(f"valid_fraction {valid_fraction} of {len(names)} subjects leaves none to train on: use less")
     order = seeded_permutation(len(names), seed, SPLIT_STREAM)
     return sorted(names[i] for i in order[n_valid:]), sorted(names[i] for i in order[:n_valid])
 
@@ -107,6 +105,4 @@ def nested_hours(indices: np.ndarray, hours: float, seed: int) -> np.ndarray:
 
 def _check_fraction(valid_fraction: float) -> None:
     if not 0 < valid_fraction < 1:
-        raise ValueError(
-            f"valid_fraction is {valid_fraction}, expected a number between 0 and 1, both excluded"
-        )
+        raise ValueError(f"valid_fraction is {valid_fraction}, expected a number between 0 and 1, both excluded")

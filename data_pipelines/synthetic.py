@@ -55,12 +55,8 @@ ACTIVITIES = {  # codes and names of HARTH
     6: Activity("standing", -6, 2, 6, *SMALL, gate=1.9, fidgets_hz=0.05),
     7: Activity("sitting", 9, 84, 8, fidgets_hz=0.03),
     8: Activity("lying", 86, 86, 5, fidgets_hz=0.008),
-    13: Activity(
-        "cycling (sit)", -36, 40, 4, 2.3, 23, (0.1, 0.1, 0.1), (0.2, 0.1, 0.2), 0.4, 0.03, None, 0.09
-    ),
-    14: Activity(
-        "cycling (stand)", -34, 20, 5, 1.9, 25, (0.2, 0.2, 0.2), (0.2, 0.1, 0.2), 0.2, 0.05, None, 0.12
-    ),
+    13: Activity("cycling (sit)", -36, 40, 4, 2.3, 23, (0.1, 0.1, 0.1), (0.2, 0.1, 0.2), 0.4, 0.03, None, 0.09),
+    14: Activity("cycling (stand)", -34, 20, 5, 1.9, 25, (0.2, 0.2, 0.2), (0.2, 0.1, 0.2), 0.2, 0.05, None, 0.12),
     130: Activity("cycling (sit, inactive)", -36, 52, 12, vibration_g=0.07),
     140: Activity("cycling (stand, inactive)", -30, 18, 12, vibration_g=0.07),
 }

@@ -77,9 +77,7 @@ def decode_window(record: bytes) -> tuple[np.ndarray, float, int]:
       ValueError: the bytes are no such record.
     """
     if len(record) < HEADER.size or record[: len(MAGIC)] != MAGIC:
-        raise ValueError(
-            f"a record of {len(record)} bytes is no window of this project: run selfpab prepare again"
-        )
+        raise ValueError(f"a record of {len(record)} bytes is no window of this project: run selfpab prepare again")
     _, version, channels, samples, scale, start = HEADER.unpack_from(record)
     if version != VERSION or len(record) != HEADER.size + 2 * channels * samples:
         raise ValueError(

@@ -61,7 +61,9 @@ def open_run_folder(folder: Path, config: Mapping, *, resume: bool, may_differ: 
         draft.rename(file)
         return
     if not resume:
-        raise FileExistsError(f"--workdir: {folder} holds a run already; add --resume to go on with it, or name another")
+        raise FileExistsError(
+            f"--workdir: {folder} holds a run already; add --resume to go on with it, or name another"
+        )
     old, new = flatten(json.loads(file.read_text())), flatten(json.loads(json.dumps(config)))
     names = [n for n in sorted(old.keys() | new.keys()) if old.get(n) != new.get(n) and n not in may_differ]
     if names:

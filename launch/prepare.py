@@ -16,9 +16,7 @@ SYNTHETIC_ONLY = ("seed", "subjects", "hours")
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The flags; ValueError, one sentence, for a wrong one."""
     parser = Parser("prepare", DESCRIPTION)
-    parser.add_argument(
-        "--input", metavar="DIR", help="folder of the recordings (not for the synthetic layout)"
-    )
+    parser.add_argument("--input", metavar="DIR", help="folder of the recordings (not for the synthetic layout)")
     parser.add_argument(
         "--layout",
         required=True,
@@ -83,10 +81,7 @@ def _interrupt(signum, frame):
 def summary(manifest: dict) -> str:
     """What was prepared, one quantity a line."""
     recordings = manifest["recordings"]
-    total = {
-        key: sum(r[key] for r in recordings)
-        for key in ("joined_gaps", "splits", "clipped", "bytes", "dropped_s")
-    }
+    total = {key: sum(r[key] for r in recordings) for key in ("joined_gaps", "splits", "clipped", "bytes", "dropped_s")}
     window_hours = manifest["windows"] * 5 / 60
     rows = {
         "subjects": manifest["subjects"],

@@ -74,7 +74,12 @@ def run(config: dict, workdir: Path, *, resume: bool, stop) -> bool:
         process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
         put = partial(sharding.to_devices, mesh=mesh)
         batches = train_batches(
-            data["dir"], global_batch=data["batch_size"], seed=config["seed"], indices=train, start_step=start, **process
+            data["dir"],
+            global_batch=data["batch_size"],
+            seed=config["seed"],
+            indices=train,
+            start_step=start,
+            **process,
         )
 
         def valid_batches():

@@ -27,15 +27,3 @@ def masked_l1(prediction, target, cells, valid=None):
     count = cells.sum(axis=(-2, -1))
     per_sample = jnp.where(cells, error, 0).sum(axis=(-2, -1)) / jnp.maximum(count, 1)  # [B]
     return mean_over_valid(per_sample, valid)
-
-
-def masked_cross_entropy(log_probabilities, label):
-    """Mean negative log-likelihood over the labelled tokens.
-
-    Args:
-      log_probabilities: [..., N, K], float32.
-      label: int [..., N], class index, negative where unlabelled or padding (left out).
-    """
-    known = label >= 0
-    picked = jnp.take_along_axis(log_probabilities, jnp.where(known, label, 0)[..., None], axis=-1)[..., 0]
-    return -jnp.sum(jnp.where(known, picked, 0)) / jnp.maximum(known.sum(), 1)

@@ -19,9 +19,7 @@ LICENCE = "CC BY 4.0"
 MANUAL = "Put the published csv files, one per subject, into the manual folder; else they are downloaded."
 
 
-def info(
-    builder: tfds.core.DatasetBuilder, *, description: str, homepage: str, citation: str
-) -> tfds.core.DatasetInfo:
+def info(builder: tfds.core.DatasetBuilder, *, description: str, homepage: str, citation: str) -> tfds.core.DatasetInfo:
     """The builder's DatasetInfo; its metadata hold activities by code, rate in Hz, channels and licence."""
     raw = tfds.features.Encoding.BYTES
     return tfds.core.DatasetInfo(
@@ -30,9 +28,7 @@ def info(
         features=tfds.features.FeaturesDict(
             {
                 "subject": tfds.features.Text(),
-                "acceleration": tfds.features.Tensor(
-                    shape=(len(CHANNELS), None), dtype=np.int16, encoding=raw
-                ),
+                "acceleration": tfds.features.Tensor(shape=(len(CHANNELS), None), dtype=np.int16, encoding=raw),
                 "scale": tfds.features.Scalar(dtype=np.float32),
                 "label": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding=raw),
                 "time": tfds.features.Tensor(shape=(None,), dtype=np.int64, encoding=raw),

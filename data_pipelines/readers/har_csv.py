@@ -68,9 +68,7 @@ def read(path: str | Path, layout: str = "harth", *, need_label: bool = True) ->
     if need_label:
         label = table["label"].to_numpy().astype(np.int16)
         _check_labels(label, ACTIVITIES[layout], layout, path)
-    return Recording(
-        path.stem, path.stem, acceleration, time, label, ACTIVITIES[layout] if need_label else {}
-    )
+    return Recording(path.stem, path.stem, acceleration, time, label, ACTIVITIES[layout] if need_label else {})
 
 
 def _header(path: Path, names: list[str]) -> list[str]:
@@ -91,9 +89,7 @@ def _header(path: Path, names: list[str]) -> list[str]:
         if found.count(name) != 1:
             problem = "is missing" if name not in found else "occurs more than once"
             shown = ", ".join(found)[:200]
-            raise ValueError(
-                f"{path}: column {name} {problem} in line 1, found: {shown}; expected {', '.join(names)}"
-            )
+            raise ValueError(f"{path}: column {name} {problem} in line 1, found: {shown}; expected {', '.join(names)}")
     return found
 
 
@@ -146,6 +142,4 @@ def _check_labels(label: np.ndarray, activities: dict[int, str], layout: str, pa
     if unknown.size:
         row = int(unknown[0])
         known = ", ".join(str(code) for code in activities)
-        raise ValueError(
-            f"{path}: label {label[row]} of {row_text(row)} is unknown, layout {layout} has {known}"
-        )
+        raise ValueError(f"{path}: label {label[row]} of {row_text(row)} is unknown, layout {layout} has {known}")

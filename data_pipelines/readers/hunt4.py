@@ -32,9 +32,7 @@ def subject_folders(folder: str | Path) -> dict[str, Path]:
             continue
         subject = path.name.removesuffix(".7z")
         if subject in found:
-            raise ValueError(
-                f"{folder}: {found[subject].name} and {path.name} name the same subject, keep one of them"
-            )
+            raise ValueError(f"{folder}: {found[subject].name} and {path.name} name the same subject, keep one of them")
         found[subject] = path
     return dict(sorted(found.items()))
 
@@ -94,12 +92,7 @@ def _snippet(path: Path) -> np.ndarray:
                 raise ValueError(f"holds {held}, expected the key {KEY}")
             with archive.open(f"{KEY}.npy") as member:
                 array = np.lib.format.read_array(member, allow_pickle=False)
-        if (
-            array.dtype.kind not in "fiu"
-            or array.ndim != 2
-            or array.shape[0] < WINDOW_SAMPLES
-            or array.shape[1] < 6
-        ):
+        if array.dtype.kind not in "fiu" or array.ndim != 2 or array.shape[0] < WINDOW_SAMPLES or array.shape[1] < 6:
             raise ValueError(
                 f"{KEY} is {array.dtype} {list(array.shape)}, expected numbers of shape [>=15000, >=6]: 5 "
                 "minutes of 6 channels"

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
 from tqdm import tqdm
 
 from selfpab_jax.evaluate.cross_validation import Fold
@@ -15,7 +14,7 @@ from selfpab_jax.evaluate.probe import RECIPES, ProbeConfig, Recipe, Source, Tra
 from selfpab_jax.evaluate.stitch import stitch
 from selfpab_jax.evaluate.windows import ProbeWindows
 from selfpab_jax.models.functional import split
-from selfpab_jax.models.heads import ProbeHead
+from selfpab_jax.models.heads import ProbeHead, probe_head
 
 Params = dict[str, Any]
 
@@ -156,13 +155,11 @@ class _Bench:
 
     def _new_head(self, seed: int) -> ProbeHead:
         hidden = 0 if self._recipe.linear else self._cfg.hidden
-        return ProbeHead(*self._head, hidden, len(self._windows.codes), rngs=nnx.Rngs(seed))
+        return probe_head(*self._head, hidden, len(self._windows.codes), seed)
 
     def _trainer(self, source: Source, first_step: int) -> Trainer:
         merge = lambda params: self._merge(params, {})  # noqa: E731
-        return Trainer(
-            source, merge, self._windows.label, self._windows.held_out, self._cfg, first_step=first_step
-        )
+        return Trainer(source, merge, self._windows.label, self._windows.held_out, self._cfg, first_step=first_step)
 
     def run(self, fold: Fold, number: int) -> tuple[dict[str, np.ndarray], list[dict]]:
         """(confusion matrices of the test subjects, training history)."""

@@ -37,7 +37,13 @@ def with_context(x, context: int):
 
 
 def encode_windows(
-    encode: Callable, counts: np.ndarray, scale: np.ndarray, valid: np.ndarray, *, batch: int = 8, title: str = "features"
+    encode: Callable,
+    counts: np.ndarray,
+    scale: np.ndarray,
+    valid: np.ndarray,
+    *,
+    batch: int = 8,
+    title: str = "features",
 ) -> np.ndarray:
     """Layer outputs of all windows, float32 [W, T, n, D].
 

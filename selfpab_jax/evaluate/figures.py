@@ -67,9 +67,7 @@ def loss_curves(rows: Sequence[Mapping], path: str | Path) -> Path:
     above.plot(steps, values, color=COLOURS[0], linewidth=1.3, label="training")
     steps, values = _series(rows, "valid/loss")
     few = len(steps) <= 60  # more markers than that run into each other
-    above.plot(
-        steps, values, color=COLOURS[5], linewidth=1.6, marker="o" if few else "", ms=4, label="validation"
-    )
+    above.plot(steps, values, color=COLOURS[5], linewidth=1.6, marker="o" if few else "", ms=4, label="validation")
     if values and not all(map(math.isnan, values)):
         best = int(np.nanargmin(values))
         above.annotate(
@@ -144,17 +142,13 @@ def reconstruction(parts: Mapping[str, np.ndarray], path: str | Path, frames: sl
     _outline(panels[2], cells, extent)
     panels[-1].set_xlabel("time in s")
     figure.supylabel("frequency in Hz, per channel", fontsize=10)
-    figure.colorbar(
-        image, ax=panels, label="magnitude as the encoder sees it", extend="both", aspect=40, pad=0.01
-    )
+    figure.colorbar(image, ax=panels, label="magnitude as the encoder sees it", extend="both", aspect=40, pad=0.01)
     return _save(figure, path)
 
 
 def _channel_axis(axes) -> None:
     """Frequency ticks inside each channel's band, the channel's name beside it, lines between channels."""
-    marks = [
-        (channel * N_BINS + hertz + 0.5, hertz) for channel in range(len(CHANNELS)) for hertz in (0, 10, 20)
-    ]
+    marks = [(channel * N_BINS + hertz + 0.5, hertz) for channel in range(len(CHANNELS)) for hertz in (0, 10, 20)]
     axes.set_yticks([at for at, _ in marks], [str(hertz) for _, hertz in marks], fontsize=7)
     for channel, name in enumerate(CHANNELS):
         axes.text(
@@ -214,9 +208,7 @@ def confusion_figure(confusion, classes: Sequence, path: str | Path, title: str 
             axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
     names = [f"{name} ({_count(int(count))})" for name, count in zip(classes, support, strict=True)]
     axes.set_yticks(range(k), names)
-    axes.set_xticks(
-        range(k), [str(name) for name in classes], rotation=40, ha="right", rotation_mode="anchor"
-    )
+    axes.set_xticks(range(k), [str(name) for name in classes], rotation=40, ha="right", rotation_mode="anchor")
     axes.set_xticks(np.arange(k - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(k - 1) + 0.5, minor=True)
     axes.grid(which="minor", color="#e6e6e6", linewidth=0.8)
@@ -280,7 +272,5 @@ def comparison(results: Mapping, folder: str | Path) -> list[Path]:
     for name in scores:
         total = sum(stack.sum(axis=0) for stack in confusions(results, name).values())
         safe = "".join(letter if letter.isalnum() else "_" for letter in name)
-        paths.append(
-            confusion_figure(total, results["classes"], Path(folder) / f"confusion_{safe}.png", name)
-        )
+        paths.append(confusion_figure(total, results["classes"], Path(folder) / f"confusion_{safe}.png", name))
     return paths

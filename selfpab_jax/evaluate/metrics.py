@@ -24,8 +24,7 @@ def confusion_matrix(truth, prediction, n_classes: int) -> np.ndarray:
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     if truth.shape != prediction.shape or truth.ndim != 1:
         raise ValueError(
-            "truth and prediction need one class per sample each, "
-            f"got shapes {truth.shape} and {prediction.shape}"
+            f"truth and prediction need one class per sample each, got shapes {truth.shape} and {prediction.shape}"
         )
     labelled = truth != UNLABELLED
     # int64 before the product: labels are stored as int16, where truth * K would wrap around silently.

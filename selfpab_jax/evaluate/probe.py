@@ -9,8 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from selfpab_jax.losses import masked_cross_entropy
-
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -208,6 +206,18 @@ class Trainer:
             history.append(row)
             report(count)
         return (best[1] if np.isfinite(best[0]) else state["params"]), history
+
+
+def masked_cross_entropy(log_probabilities, label):
+    """Mean negative log-likelihood over the labelled tokens.
+
+    Args:
+      log_probabilities: [..., N, K], float32.
+      label: int [..., N], class index, negative where unlabelled or padding (left out).
+    """
+    known = label >= 0
+    picked = jnp.take_along_axis(log_probabilities, jnp.where(known, label, 0)[..., None], axis=-1)[..., 0]
+    return -jnp.sum(jnp.where(known, picked, 0)) / jnp.maximum(known.sum(), 1)
 
 
 def _adam(schedule) -> optax.GradientTransformation:

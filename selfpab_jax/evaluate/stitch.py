@@ -22,9 +22,7 @@ def window_starts(frames: int, window: int, stride: int) -> np.ndarray:
       ValueError: a stride that is not positive or leaves frames uncovered between windows.
     """
     if not 1 <= stride <= window:
-        raise ValueError(
-            f"the stride is {stride} frames, expected 1 to {window} so that no frame is left out"
-        )
+        raise ValueError(f"the stride is {stride} frames, expected 1 to {window} so that no frame is left out")
     if frames <= 0:
         return np.zeros(0, np.int64)
     last = max(0, frames - window)
@@ -78,9 +76,7 @@ def average_windows(probabilities, starts, valid, frames: int) -> np.ndarray:
     for window, start, real in zip(probabilities, starts, valid, strict=True):
         positions = start + np.flatnonzero(real)
         if positions.size and not (0 <= positions[0] and positions[-1] < frames):
-            raise ValueError(
-                f"a window marks frames {positions[0]}..{positions[-1]} as real, the segment has {frames}"
-            )
+            raise ValueError(f"a window marks frames {positions[0]}..{positions[-1]} as real, the segment has {frames}")
         total[positions] += window[real]  # positions are distinct inside a window, so += adds each once
         count[positions] += 1
     if not count.all():

@@ -138,3 +138,8 @@ class SpectrogramEncoder(nnx.Module):
             hidden = block(hidden, mask, None if key is None else jax.random.fold_in(key, i))
             layers.append(hidden)
         return {"layers": tuple(layers), "reconstruction": self.head(hidden).astype(jnp.float32)}
+
+
+def spectrogram_encoder(cfg: EncoderConfig, seed: int) -> SpectrogramEncoder:
+    """A freshly initialised encoder; the same seed gives the same parameters."""
+    return SpectrogramEncoder(cfg, rngs=nnx.Rngs(seed))

@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 
 Tree = dict[str, Any]
+Module = nnx.Module  # so that other rooms can name the type without importing flax
 
 
 class Split(NamedTuple):

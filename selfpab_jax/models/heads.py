@@ -33,3 +33,8 @@ class ProbeHead(nnx.Module):
         if self.hidden is not None:
             x = jax.nn.relu(self.hidden(x))
         return jax.nn.log_softmax(self.out(x), axis=-1)
+
+
+def probe_head(layers: int, features: int, hidden: int, classes: int, seed: int) -> ProbeHead:
+    """A freshly initialised head; the same seed gives the same parameters."""
+    return ProbeHead(layers, features, hidden, classes, rngs=nnx.Rngs(seed))

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-from flax import nnx
+
+from selfpab_jax.models.functional import Module
 
 
 class Method(NamedTuple):
@@ -20,7 +21,7 @@ class Method(NamedTuple):
         [B, N, F]; for the picture.
     """
 
-    model: nnx.Module
+    model: Module
     objective: Callable
     encode: Callable[..., tuple[jax.Array, ...]]
     inputs: Callable[[jax.Array], jax.Array]

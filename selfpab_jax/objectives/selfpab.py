@@ -5,10 +5,9 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from selfpab_jax.losses import masked_l1
-from selfpab_jax.models.encoder import EncoderConfig, SpectrogramEncoder
+from selfpab_jax.models.encoder import EncoderConfig, spectrogram_encoder
 from selfpab_jax.objectives.method import Method, acceleration_g, row_keys
 from selfpab_jax.signals.masking import Masking, alter
 from selfpab_jax.signals.stft import log_or_linear, magnitude_spectrogram
@@ -63,5 +62,5 @@ def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
             "cells": cells,
         }
 
-    model = SpectrogramEncoder(EncoderConfig(**config["model"]), rngs=nnx.Rngs(config["seed"]))
+    model = spectrogram_encoder(EncoderConfig(**config["model"]), config["seed"])
     return Method(model, objective, encode, inputs, preview)

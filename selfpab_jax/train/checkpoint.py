@@ -68,9 +68,7 @@ class Checkpoints:
         """The lowest metric saved so far, None where no step has one."""
         return min(self._metrics.values(), default=None)
 
-    def save(
-        self, step: int, state: State, meta: Meta, *, metric: float | None = None, wait: bool = False
-    ) -> bool:
+    def save(self, step: int, state: State, meta: Meta, *, metric: float | None = None, wait: bool = False) -> bool:
         """True once `state` is being saved as `step`, False where that step has been saved before.
 
         What is saved are the values at the time of the call; the caller may donate the buffers at once.

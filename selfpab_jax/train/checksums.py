@@ -37,10 +37,7 @@ def host_arrays(tree: Any) -> dict[str, np.ndarray]:
         if isinstance(leaf, jax.Array):
             leaf.copy_to_host_async()  # start all transfers before waiting for the first
     # A caller may go on writing into its own numpy arrays, never into a jax.Array.
-    return {
-        path: np.asarray(leaf) if isinstance(leaf, jax.Array) else np.array(leaf)
-        for path, leaf in leaves.items()
-    }
+    return {path: np.asarray(leaf) if isinstance(leaf, jax.Array) else np.array(leaf) for path, leaf in leaves.items()}
 
 
 def _one_replica(leaf: Any) -> Any:

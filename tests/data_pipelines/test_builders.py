@@ -30,9 +30,7 @@ def write_csv(path, samples=600, gap_s=10, label=(1, 6), seed=0):
 def test_build_and_read_back(tmp_path, name, version):
     source = tmp_path / "csv" / name  # the public archives hold one folder
     source.mkdir(parents=True)
-    written = {
-        subject: write_csv(source / f"{subject}.csv", seed=i) for i, subject in enumerate(("S006", "S008"))
-    }
+    written = {subject: write_csv(source / f"{subject}.csv", seed=i) for i, subject in enumerate(("S006", "S008"))}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         folder = build(name, source.parent, tmp_path / "tfds")

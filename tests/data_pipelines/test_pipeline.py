@@ -108,9 +108,7 @@ def test_resume_needs_only_the_step_also_with_other_hosts(prepared):
 
 
 def test_seeds_and_epochs_do_not_share_orders():
-    orders = {
-        tuple(train_window_numbers(ALL, e, TOTAL, 0, TOTAL, seed)) for seed in range(5) for e in range(5)
-    }
+    orders = {tuple(train_window_numbers(ALL, e, TOTAL, 0, TOTAL, seed)) for seed in range(5) for e in range(5)}
     assert len(orders) == 25  # seed s, epoch 1 is not seed s + 1, epoch 0
 
 
@@ -206,9 +204,7 @@ def test_reading_ahead_is_bounded_and_shards_are_closed(prepared, monkeypatch):
     monkeypatch.setattr(pipeline, "MAX_OPEN_SHARDS", 1)
     steps = []
     read = pipeline._Steps.__getitem__
-    monkeypatch.setattr(
-        pipeline._Steps, "__getitem__", lambda self, step: steps.append(step) or read(self, step)
-    )
+    monkeypatch.setattr(pipeline._Steps, "__getitem__", lambda self, step: steps.append(step) or read(self, step))
     with train_batches(prepared, global_batch=8, seed=0, indices=ALL, start_step=5) as batches:
         next(batches)
         time.sleep(0.3)  # a slow consumer

@@ -100,11 +100,7 @@ def test_window_bytes_round_trip():
     counts = np.random.default_rng(0).integers(-32768, 32768, (6, 15_000)).astype(np.int16)
     record = windows.encode_window(counts, 1 / 4096, 2**40)
     assert len(record) == windows.RECORD_BYTES == 180_032
-    assert (
-        record[:4] == b"SPAB"
-        and record[32] == counts[0, 0] & 255
-        and record[32 + 90_000] == counts[0, 0] >> 8 & 255
-    )
+    assert record[:4] == b"SPAB" and record[32] == counts[0, 0] & 255 and record[32 + 90_000] == counts[0, 0] >> 8 & 255
     back, scale, start = windows.decode_window(record)
     np.testing.assert_array_equal(back, counts)
     assert back.dtype == np.int16 and (scale, start) == (1 / 4096, 2**40)
@@ -450,7 +446,5 @@ def test_real_recordings(real_data, tmp_path):
         kept = table["label"].to_numpy() >= 0
         np.testing.assert_array_equal(one.time, table["t_us"].to_numpy()[kept])
         np.testing.assert_array_equal(one.label, table["label"].to_numpy()[kept])
-        assert (
-            one.subject == subject and manifest["windows"] > 3 and manifest["recordings"][0]["clipped"] == 0
-        )
+        assert one.subject == subject and manifest["windows"] > 3 and manifest["recordings"][0]["clipped"] == 0
         assert set(one.activities) == set(np.unique(one.label).tolist())

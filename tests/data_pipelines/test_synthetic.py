@@ -18,9 +18,7 @@ def test_contract(cohort):
     assert len({r.subject for r in cohort}) == len({r.name for r in cohort}) == SUBJECTS
     for r in cohort:
         assert r.acceleration.dtype == np.float32 and r.acceleration.shape == (90_000, 6)
-        assert (
-            r.label.dtype == np.int16 and r.time.dtype == np.int64 and len(r.label) == len(r.time) == 90_000
-        )
+        assert r.label.dtype == np.int16 and r.time.dtype == np.int64 and len(r.label) == len(r.time) == 90_000
         assert np.isfinite(r.acceleration).all() and np.abs(r.acceleration).max() <= 8
         assert (np.diff(r.time) >= 20_000).all()
         assert r.activities == HARTH and set(r.label) <= set(HARTH)
@@ -85,8 +83,7 @@ def test_gait_has_its_frequency_and_strength(cohort):
     assert 1.4 < np.median([peak_hz(x) for x in walk]) < 2.3
     assert 2.3 < np.median([peak_hz(x) for x in run]) < 3.3
     strength = {
-        code: np.median([of(r, code)[:, 3].std() for r in cohort if len(of(r, code)) > 200])
-        for code in ACTIVITIES
+        code: np.median([of(r, code)[:, 3].std() for r in cohort if len(of(r, code)) > 200]) for code in ACTIVITIES
     }
     assert strength[2] > 2 * strength[1] and strength[1] > 3 * strength[6] and strength[3] > 1.5 * strength[6]
     assert strength[13] > 2 * strength[130]

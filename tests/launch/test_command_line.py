@@ -12,7 +12,7 @@ from launch.command_line import Parser, config_flags, run_job
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-CONFIG = '''
+CONFIG = """
 from ml_collections import config_dict
 
 
@@ -28,7 +28,7 @@ def get_config(variant: str = ""):
     elif variant:
         raise ValueError(f"variant {variant!r} is unknown: smoke is the only one")
     return config
-'''
+"""
 
 
 @pytest.fixture
