@@ -1,7 +1,7 @@
 """Pictures of a run: loss curves, a reconstructed spectrogram, confusion matrices, F1 per activity.
 
-Figures are built without pyplot, so that nothing global changes and no display is needed. matplotlib is imported
-inside the functions: it takes half a second, and most of what imports this room never draws.
+Figures are built without pyplot, so that nothing global changes and no display is needed. matplotlib is
+imported inside the functions: it takes half a second, and most of what imports this room never draws.
 """
 
 import math
@@ -19,13 +19,13 @@ from selfpab_jax.signals.stft import CHANNELS, HOP, N_BINS, N_FFT, SAMPLE_RATE_H
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 HATCHES = ("", "//", "..", "xx")  # a second sign, used when methods outnumber the colours
 HIDDEN = "#d9d9d9"
-OUTLINE = "#D55E00"
+FADED = (1.0, 1.0, 1.0, 0.72)
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float, layout: str = "constrained"):
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout=layout)
 
 
 def _bare(axes) -> None:
@@ -95,12 +95,12 @@ def loss_curves(rows: Sequence[Mapping], path: str | Path) -> Path:
 def reconstruction(parts: Mapping[str, np.ndarray], path: str | Path, frames: slice = slice(0, 120)) -> Path:
     """The path of a PNG with a spectrogram as it is, as the encoder saw it, and as it was reconstructed.
 
-    The panels share one colour scale, taken from the original. Altered cells are outlined in the outer panels and, where
-    they are NaN in "altered", grey in the middle one.
+    The panels share one colour scale, taken from the original. Altered cells are outlined in the first panel,
+    grey in the second where they are NaN, and stand out in the third, where all others are faded.
 
     Args:
-      parts: "original", "altered", "reconstruction" float [T, C * F] and "cells" bool [T, C * F] (altered?), channels
-        in the order of `CHANNELS`.
+      parts: "original", "altered" and "reconstruction", float [T, C * F], and "cells", bool [T, C * F], the
+        altered ones; channels in the order of `CHANNELS`.
       frames: which frames to draw; by default the first minute, since 5 minutes leave a frame 2 pixels.
 
     Raises:
@@ -119,9 +119,9 @@ def reconstruction(parts: Mapping[str, np.ndarray], path: str | Path, frames: sl
     first = (frames.start or 0) * hop + (N_FFT / SAMPLE_RATE_HZ - hop) / 2
     extent = (first, first + len(original) * hop, 0, features)
     titles = {
-        "original": "original",
+        "original": "original (cells to be altered outlined)",
         "altered": "what the encoder sees (altered cells grey)",
-        "reconstruction": "reconstruction (altered cells outlined)",
+        "reconstruction": "reconstruction (unaltered cells faded)",
     }
     colours = colormaps["viridis"].with_extremes(bad=HIDDEN)
     figure = _figure(11, 11)
@@ -139,7 +139,9 @@ def reconstruction(parts: Mapping[str, np.ndarray], path: str | Path, frames: sl
         )
         axes.set_title(title, loc="left", fontsize=11)
         _channel_axis(axes)
-    _outline(panels[2], cells, extent)
+    _outline(panels[0], cells, extent)
+    veil = np.where(cells.T[..., None], 0.0, np.array(FADED))  # [C * F, T, RGBA]
+    panels[2].imshow(veil, origin="lower", aspect="auto", interpolation="nearest", extent=extent)
     panels[-1].set_xlabel("time in s")
     figure.supylabel("frequency in Hz, per channel", fontsize=10)
     figure.colorbar(image, ax=panels, label="magnitude as the encoder sees it", extend="both", aspect=40, pad=0.01)
@@ -161,7 +163,7 @@ def _channel_axis(axes) -> None:
             fontsize=9,
         )
         if channel:
-            axes.axhline(channel * N_BINS, color="white", linewidth=1.2)
+            axes.axhline(channel * N_BINS, color="black", linewidth=1.2)
 
 
 def _outline(axes, cells: np.ndarray, extent: tuple) -> None:
@@ -176,7 +178,7 @@ def _outline(axes, cells: np.ndarray, extent: tuple) -> None:
     lines = [[(t, f), (t, f + 1)] for t, f in upright] + [[(t, f), (t + 1, f)] for t, f in level]
     if lines:
         points = np.array(lines) * (width, height) + (left, bottom)
-        axes.add_collection(LineCollection(points, colors=OUTLINE, linewidths=0.9), autolim=False)
+        axes.add_collection(LineCollection(points, colors="white", linewidths=0.9), autolim=False)
 
 
 def _count(number: int) -> str:
@@ -198,12 +200,13 @@ def confusion_figure(confusion, classes: Sequence, path: str | Path, title: str 
     k, support = len(classes), confusion.sum(axis=1)
     share = np.divide(confusion, support[:, None], out=np.zeros(confusion.shape), where=support[:, None] > 0)
     size = 2.8 + 0.68 * k
-    figure = _figure(size + 0.8, size)
+    figure = _figure(size + 1.6, size, "compressed")  # leaves no margins around a square picture
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(k, k):
         if confusion[row, column]:
-            text = f"{100 * share[row, column]:.0f} %\n{_count(int(confusion[row, column]))}"
+            percent = f"{100 * share[row, column]:.0f}" if share[row, column] >= 0.005 else "< 1"
+            text = f"{percent} %\n{_count(int(confusion[row, column]))}"
             colour = "white" if share[row, column] > 0.55 else "#222222"
             axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
     names = [f"{name} ({_count(int(count))})" for name, count in zip(classes, support, strict=True)]
@@ -217,7 +220,8 @@ def confusion_figure(confusion, classes: Sequence, path: str | Path, title: str 
     axes.set_xlabel("predicted activity")
     axes.set_ylabel("true activity (samples)")
     scores = subject_scores(confusion)
-    pooled = f"all samples pooled: accuracy {100 * scores['accuracy']:.1f} %, macro F1 {100 * scores['macro_f1']:.1f} %"
+    accuracy, f1 = 100 * scores["accuracy"], 100 * scores["macro_f1"]
+    pooled = f"all subjects pooled: accuracy {accuracy:.1f} %, macro F1 {f1:.1f} %"
     axes.set_title(f"{title}\n{pooled}" if title else pooled, fontsize=10, loc="left")
     figure.colorbar(image, ax=axes, label="share of the true activity", shrink=0.7)
     return _save(figure, path)
@@ -231,10 +235,10 @@ def activity_f1_bars(summaries: Mapping[str, Mapping], classes: Sequence, path: 
       classes: K names.
     """
     groups, count = ["all (macro)", *map(str, classes)], len(summaries)
-    figure = _figure(max(7.0, 2.5 + 0.26 * count * len(groups)), 4.6)
+    figure = _figure(min(14.0, max(7.0, 2.5 + 0.26 * count * len(groups))), 4.6)
     axes = figure.subplots()
     # A little room between the macro F1 and the activities.
-    places = np.arange(len(groups)) + np.where(np.arange(len(groups)) > 0, 0.4, 0)
+    places = np.arange(len(groups)) + np.where(np.arange(len(groups)) > 0, 0.25, 0)
     width = 0.8 / count
     for index, (name, one) in enumerate(summaries.items()):
         mean, error = (np.append(one["macro_f1"][key], one["per_class_f1"][key]) for key in ("mean", "se"))
@@ -253,14 +257,14 @@ def activity_f1_bars(summaries: Mapping[str, Mapping], classes: Sequence, path: 
     axes.set_xlim(places[0] - 0.6, places[-1] + 0.6)
     axes.set_ylabel("F1, mean ± SE over subjects")
     _bare(axes)
-    figure.legend(loc="outside upper center", ncols=min(count, 3), frameon=False, fontsize=9)
+    figure.legend(loc="outside upper center", ncols=min(count, 4), frameon=False, fontsize=9)
     return _save(figure, path)
 
 
 def comparison(results: Mapping, folder: str | Path) -> list[Path]:
     """The paths of the PNGs of a results dictionary: F1 bars of all methods, a confusion matrix per method.
 
-    Confusion matrices are summed over subjects and seeds.
+    Confusion matrices are summed over subjects and averaged over seeds, to whole samples.
 
     Args:
       results: see `report`.
@@ -270,7 +274,8 @@ def comparison(results: Mapping, folder: str | Path) -> list[Path]:
     summaries = {name: method["summary"] for name, method in scores.items()}
     paths = [activity_f1_bars(summaries, results["classes"], Path(folder) / "activity_f1.png")]
     for name in scores:
-        total = sum(stack.sum(axis=0) for stack in confusions(results, name).values())
+        total = sum(stack.mean(axis=0) for stack in confusions(results, name).values())
         safe = "".join(letter if letter.isalnum() else "_" for letter in name)
-        paths.append(confusion_figure(total, results["classes"], Path(folder) / f"confusion_{safe}.png", name))
+        target = Path(folder) / f"confusion_{safe}.png"
+        paths.append(confusion_figure(np.rint(total).astype(int), results["classes"], target, name))
     return paths
