@@ -5,32 +5,32 @@
         --workdir=runs/probe_har70plus
 
 Variants: `small` for an encoder of configs/selfpab.py:small on a CPU, `demo` for a minute, `smoke` for a test.
-Methods: pretrained (frozen, then trained along from 3/4 of the steps), frozen, linear, random (frozen, untrained),
-scratch, mlp (on spectrograms), mlp_context (with 4 frames of context on each side).
+Methods: pretrained (frozen, then trained along from 3/4 of the steps), pretrained_frozen, pretrained_linear, random_frozen
+(untrained encoder), scratch, spectrogram_mlp, spectrogram_mlp_context (4 frames of context on each side).
 """
 
 from ml_collections import ConfigDict
 
 SMALL = {
-    "methods": ("frozen", "random", "mlp", "mlp_context"),
+    "methods": ("pretrained_frozen", "random_frozen", "spectrogram_mlp", "spectrogram_mlp_context"),
     "probe.hidden": 256,  # the published 1028 go with 1500 features, here there are 128
     "probe.cut_frames": 60,  # more, shorter cuts: neighbouring frames say nearly the same
-    "probe.batch_size": 64,
+    "probe.batch_size": 32,
     "probe.full_batch_size": 8,
     "probe.learning_rate": 1e-3,
     "probe.encoder_learning_rate": 3e-4,
-    "probe.steps": 1500,
-    "probe.valid_every": 300,
+    "probe.steps": 1000,
+    "probe.valid_every": 250,
     "seeds": (0, 1, 2),
 }
 DEMO = SMALL | {
-    "methods": ("frozen", "random", "scratch", "mlp"),
+    "methods": ("pretrained_frozen", "random_frozen", "scratch", "spectrogram_mlp"),
     "seeds": (0,),
     "probe.steps": 200,
     "probe.valid_every": 100,
 }
 SMOKE = {
-    "methods": ("pretrained", "random", "scratch", "mlp", "mlp_context"),
+    "methods": ("pretrained", "random_frozen", "scratch", "spectrogram_mlp_context"),
     "probe.hidden": 8,
     "probe.batch_size": 4,
     "probe.full_batch_size": 2,
@@ -46,8 +46,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config = ConfigDict()
     config.encoder = ""  # run folder of `selfpab pretrain`
     config.which = "best"  # checkpoint: best by validation, or latest
-    config.methods = ("pretrained", "linear", "random", "scratch", "mlp")
-    config.baseline = "mlp"  # paired differences are taken to it
+    config.methods = ("pretrained", "pretrained_linear", "random_frozen", "scratch", "spectrogram_mlp")
+    config.baseline = "random_frozen"  # paired differences are taken to it
     config.seeds = (0,)
     config.folds = 0  # 0: leave one subject out; k: k folds over subjects
     config.training_subjects = 0  # 0: all that are not tested

@@ -54,8 +54,7 @@ def train_batches(
       indices: global window numbers to train on (see `splits`); each is visited once per epoch.
 
     Raises:
-      ValueError: empty or unknown indices, or a batch that does not divide by the processes; while iterating,
-      a
+      ValueError: empty or unknown indices, or a batch that does not divide by the processes; while iterating, a
         damaged shard, naming shard and record.
       FileNotFoundError: no prepared folder, or a missing shard.
     """

@@ -18,3 +18,20 @@ def real_data() -> Path:
     if not (folder / "harth").is_dir():
         pytest.skip(f"no real recordings in {folder} (SELFPAB_REAL_DATA names their folder)")
     return folder
+
+
+@pytest.fixture
+def agree(record_property):
+    """(name, ours, reference, tolerance): asserts that the largest difference, relative to the largest value of the
+    reference, is within the tolerance; `pytest -s` shows it, `--junit-xml` keeps it."""
+    import numpy as np
+
+    def check(name: str, ours, reference, tolerance: float) -> None:
+        ours, reference = (np.asarray(values, np.float64) for values in (ours, reference))
+        assert ours.shape == reference.shape
+        difference = float(np.max(np.abs(ours - reference)) / np.max(np.abs(reference)))
+        print(f"largest difference, {name}: {difference:.1e} (tolerance {tolerance:g})")
+        record_property(name, difference)
+        assert difference <= tolerance, name  # a NaN fails too
+
+    return check

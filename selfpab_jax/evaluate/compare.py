@@ -69,6 +69,8 @@ def compare(
       finished: (recipe, seed, fold number) of rows an earlier, interrupted call has given.
       training_subjects: train on so many subjects only, drawn anew in each fold; 0 is all of them.
     """
+    if not recipes or not seeds:
+        raise ValueError("nothing to compare: name at least one of methods and of seeds")
     if unknown := [name for name in recipes if name not in RECIPES]:
         raise ValueError(f"methods: found {', '.join(unknown)}, expected some of {', '.join(RECIPES)}")
     finished = set(finished)

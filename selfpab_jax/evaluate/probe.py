@@ -29,12 +29,12 @@ class Recipe:
 
 RECIPES = {
     "pretrained": Recipe("pretrained", unfreeze_at=0.75),  # the article's protocol
-    "frozen": Recipe("pretrained"),
-    "linear": Recipe("pretrained", linear=True),
-    "random": Recipe("random"),
+    "pretrained_frozen": Recipe("pretrained"),
+    "pretrained_linear": Recipe("pretrained", linear=True),
+    "random_frozen": Recipe("random"),
     "scratch": Recipe("random", unfreeze_at=0.0),
-    "mlp": Recipe("none"),
-    "mlp_context": Recipe("none", context=4),  # 5 s around the frame
+    "spectrogram_mlp": Recipe("none"),
+    "spectrogram_mlp_context": Recipe("none", context=4),  # 5 s around the frame
 }
 
 

@@ -41,6 +41,9 @@ class Masking:
         for name in ("time_ratio", "frequency_ratio"):
             if not 0 <= (ratio := getattr(self, name)) < 1:
                 raise ValueError(f"masking.{name} is {ratio}, expected a share from 0 to below 1")
+        for name in ("time_width", "frequency_width"):
+            if not isinstance(width := getattr(self, name), int) or width < 1:
+                raise ValueError(f"masking.{name} is {width}, expected a whole number from 1")
 
     def spans(self, frames: int) -> int:
         """Number of time spans; 29 for 599 frames at the published settings."""

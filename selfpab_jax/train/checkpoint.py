@@ -81,9 +81,10 @@ class Checkpoints:
         self.wait()  # one save at a time; a failure surfaces before the next begins
         step, newest = int(step), max(self.steps(), default=-1)
         if step <= newest:
-            if step in self.steps():
+            if step in self.steps() and (metric is None or step in self._metrics):
                 return False
-            raise ValueError(f"{self._folder}: found step {newest}, cannot save step {step} after it.")
+            if step not in self.steps():
+                raise ValueError(f"{self._folder}: found step {newest}, cannot save step {step} after it.")
         arrays = checksums.host_arrays(state)
         checksums.refuse_non_finite(step, arrays)
         metric = float(metric) if metric is not None and math.isfinite(metric) else None

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from selfpab_jax.train.checkpoint import Checkpoints
 from selfpab_jax.train.metrics import MetricsWriter
 from selfpab_jax.train.step import State
-from selfpab_jax.train.stop import StopRequest
+from selfpab_jax.train.stop import RunFailed, StopRequest
 
 RUN_AHEAD = 2  # steps dispatched beyond the one known to be done: hides the host's work, bounds the delay of a stop
 
@@ -34,9 +34,9 @@ class LoopConfig:
     save_every: int = 500
     max_bad_streak: int = 10
 
-
-class NotFiniteError(RuntimeError):
-    """Too many updates in a row were not finite."""
+    def validates(self, step: int) -> bool:
+        """Whether the state after `step` is validated."""
+        return step % self.valid_every == 0 or step == self.steps
 
 
 def validate(state: State, valid_step: Callable, batches: Iterable, key, stop: StopRequest) -> dict[str, float] | None:
@@ -83,8 +83,8 @@ def fit(
     meta: dict,
     writer: MetricsWriter,
     stop: StopRequest,
-) -> tuple[State, bool]:
-    """Trains from the state's step to `cfg.steps`; returns the state and whether the end was reached.
+) -> State:
+    """The state after training from its step to `cfg.steps`, or to a stop request; it has been saved.
 
     Args:
       train_batches: batches on the devices, from the state's step on.
@@ -93,49 +93,59 @@ def fit(
       meta: stored with each checkpoint; enough to rebuild the model.
 
     Raises:
-      NotFiniteError: `cfg.max_bad_streak` updates in a row were not finite; the last good state has been saved.
+      RunFailed: `cfg.max_bad_streak` updates in a row were not finite; the last good state has been saved.
     """
     step = saved = int(state["step"])
+    # A stop in the midst of a validation saves the state without one: it is then the first thing to do.
+    unvalidated = step > 0 and cfg.validates(step) and not writer.has(step, "valid/loss")
     pending, since, best = [], time.perf_counter(), checkpoints.best_metric()
     bar = tqdm(total=cfg.steps, initial=step, desc="pretrain", unit="step", file=sys.stderr, smoothing=0.05)
     # Inside the loop every transfer is meant: a stray NumPy array or float() would stall each step unseen.
     with bar, jax.transfer_guard_host_to_device("disallow"):
-        while step < cfg.steps and not stop.requested:
-            batch = next(train_batches)
-            state, metrics = train_step(state, batch, key)
-            step += 1
-            pending.append(metrics)
-            if len(pending) > RUN_AHEAD:
-                pending[-1 - RUN_AHEAD]["loss"].block_until_ready()
-            bar.update()
-            checkpoints.check_for_errors()
-            last = step == cfg.steps
-            if step % cfg.log_every == 0 or last:
+        while (step < cfg.steps or unvalidated) and not stop.requested:
+            if not unvalidated:
+                batch = next(train_batches)
+                state, metrics = train_step(state, batch, key)
+                stop.nothing_to_save = False
+                step += 1
+                unvalidated = cfg.validates(step)
+                pending.append(metrics)
+                if len(pending) > RUN_AHEAD:
+                    pending[-1 - RUN_AHEAD]["loss"].block_until_ready()
+                bar.update()
+                checkpoints.check_for_errors()
+            if pending and (step % cfg.log_every == 0 or step == cfg.steps):
                 values = _log(pending, step, since, len(batch["acceleration"]), writer)
                 bar.set_postfix(loss=f"{values['train/loss']:.4f}")
                 pending, since = [], time.perf_counter()
                 if values["train/bad_streak"] >= cfg.max_bad_streak:
                     checkpoints.save(step, state, meta, wait=True)
-                    raise NotFiniteError(
+                    raise RunFailed(
                         f"{cfg.max_bad_streak} updates in a row were not finite (up to step {step}); the parameters "
                         "from before them are saved: lower optimizer.learning_rate or look at the data"
                     )
-            valid_loss = None
-            if step % cfg.valid_every == 0 or last:
+            valid = None
+            if unvalidated:
+                began = time.perf_counter()
                 with jax.transfer_guard_host_to_device("allow"):
                     valid = validate(state, valid_step, valid_batches(), valid_key, stop)
-                if valid is not None:
-                    writer.write(step, valid)
-                    valid_loss = valid["valid/loss"]
-                    bar.write(f"step {step}: valid loss {valid_loss:.4f}", file=sys.stderr)
-                since = time.perf_counter()
+                since += time.perf_counter() - began
+                if valid is None:
+                    break
+                unvalidated = False
+            loss = valid["valid/loss"] if valid else None
             # A new best is saved even off the grid: otherwise the best checkpoint could not be had.
-            is_best = valid_loss is not None and (best is None or valid_loss < best)
-            best = valid_loss if is_best else best
-            if step % cfg.save_every == 0 or is_best or last:
-                checkpoints.save(step, state, meta, metric=valid_loss)
-                saved = step
+            is_best = valid is not None and (best is None or loss < best)
+            if step % cfg.save_every == 0 or is_best or step == cfg.steps:
+                stop.nothing_to_save = False
+                checkpoints.save(step, state, meta, metric=loss)
+                saved, best = step, loss if is_best else best
+            if valid:
+                # The last thing of a step: a row that stands says that a resumed run need not validate again.
+                writer.write(step, valid)
+                bar.write(f"step {step}: valid loss {loss:.4f}", file=sys.stderr)
         if saved < step:
             checkpoints.save(step, state, meta)
     checkpoints.wait()
-    return state, step == cfg.steps
+    stop.nothing_to_save = True
+    return state

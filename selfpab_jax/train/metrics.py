@@ -31,11 +31,16 @@ class MetricsWriter:
     def __init__(self, folder: Path, resume_step: int = 0):
         self._file = Path(folder) / "metrics.jsonl"
         kept = [row for row in read_metrics(self._file) if row["step"] <= resume_step]
+        self._names = {row["step"]: row.keys() for row in kept}  # of the last row of a step
         draft = self._file.with_suffix(".tmp")
         draft.write_text("".join(json.dumps(row) + "\n" for row in kept))
         os.replace(draft, self._file)
         self._stream = self._file.open("a", buffering=1)
         self._tensorboard = SummaryWriter(str(Path(folder) / "tensorboard"), purge_step=resume_step + 1)
+
+    def has(self, step: int, name: str) -> bool:
+        """Whether the last row of `step`, written before the run was interrupted, has a value of that name."""
+        return name in self._names.get(step, ())
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One row: the step, the time (s since 1970) and the values."""

@@ -138,7 +138,7 @@ def test_masked_cross_entropy_by_hand():
     assert float(probe.masked_cross_entropy(log_p, jnp.array([-1, -1, -1]))) == 0
 
 
-@pytest.mark.parametrize("name", ["frozen", "pretrained", "scratch", "mlp_context"])
+@pytest.mark.parametrize("name", ["pretrained_frozen", "pretrained", "scratch", "spectrogram_mlp_context"])
 def test_every_kind_of_recipe_learns_an_easy_task(name, cut, encoder):
     folds = leave_one_subject_out("abcd")[:1]
     (row,) = compare.compare([name], [0], cut, folds, CFG, encoder)
@@ -152,8 +152,18 @@ def test_every_kind_of_recipe_learns_an_easy_task(name, cut, encoder):
 
 def test_an_interrupted_comparison_goes_on_and_is_repeatable(cut, encoder):
     folds = leave_one_subject_out("abcd")
-    whole = list(compare.compare(["mlp"], [3], cut, folds, CFG, encoder))
-    rest = list(compare.compare(["mlp"], [3], cut, folds, CFG, encoder, finished=[("mlp", 3, 0), ("mlp", 3, 2)]))
+    whole = list(compare.compare(["spectrogram_mlp"], [3], cut, folds, CFG, encoder))
+    rest = list(
+        compare.compare(
+            ["spectrogram_mlp"],
+            [3],
+            cut,
+            folds,
+            CFG,
+            encoder,
+            finished=[("spectrogram_mlp", 3, 0), ("spectrogram_mlp", 3, 2)],
+        )
+    )
     assert [row["fold"] for row in rest] == [1, 3]
     assert rest[0] == whole[1] and rest[1] == whole[3]
 
@@ -174,6 +184,6 @@ def test_unknown_recipe_is_refused(cut, encoder):
 
 
 def test_results_merge_codes(cut):
-    rows = [{"method": "mlp", "seed": 0, "fold": 0, "confusion": {"a": [[1, 2], [3, 4]]}}]
+    rows = [{"method": "spectrogram_mlp", "seed": 0, "fold": 0, "confusion": {"a": [[1, 2], [3, 4]]}}]
     out = compare.results(rows, cut, {"3": 7, "130": 13}, {})
-    assert out["classes"] == ["lying"] and out["methods"]["mlp"]["subjects"]["a"]["confusion"] == [[[10]]]
+    assert out["classes"] == ["lying"] and out["methods"]["spectrogram_mlp"]["subjects"]["a"]["confusion"] == [[[10]]]
