@@ -5,8 +5,8 @@
         --workdir=runs/probe_har70plus
 
 Variants: `small` for an encoder of configs/selfpab.py:small on a CPU, `demo` for a minute, `smoke` for a test.
-Methods: pretrained (frozen, then trained along from 3/4 of the steps), pretrained_frozen, pretrained_linear, random_frozen
-(untrained encoder), scratch, spectrogram_mlp, spectrogram_mlp_context (4 frames of context on each side).
+Methods: pretrained (frozen, then trained along from 3/4 of the steps), pretrained_frozen, pretrained_linear,
+random_frozen (untrained encoder), scratch, spectrogram_mlp, spectrogram_mlp_context (4 frames on each side).
 """
 
 from ml_collections import ConfigDict
