@@ -77,26 +77,21 @@ def check(config: dict) -> None:
 
 def load_encoder(config: dict):
     """The encoder of a run folder, in the form the comparison wants."""
-    from launch.methods import build, load_run
+    from launch.methods import build
+    from launch.trained import load_trained
     from selfpab_jax.evaluate.compare import Encoder
     from selfpab_jax.models.functional import split
-    from selfpab_jax.train.checkpoint import Checkpoints
 
-    run_config, normalization = load_run(Path(config["encoder"]))
-    method = build(run_config, normalization)
-    merge, params, model_state = split(method.model)
-    with Checkpoints(Path(config["encoder"]) / "checkpoints", read_only=True) as checkpoints:
-        target = {"params": params, "model_state": model_state}
-        trained, model_state, meta = checkpoints.restore_params(target, which=config["which"])
-    print(f"encoder: {config['encoder']}, step {meta['step']}", file=sys.stderr)
+    run = load_trained(Path(config["encoder"]), config["which"])
+    print(f"encoder: {config['encoder']}, step {run.step}", file=sys.stderr)
 
     def encode(params, acceleration, valid, key):
-        return method.encode(merge(params, model_state), acceleration, valid, key)
+        return run.method.encode(run.merge(params, run.model_state), acceleration, valid, key)
 
     def random(seed):
-        return split(build(run_config | {"seed": 1_000 + seed}, normalization).model).params
+        return split(build(run.config | {"seed": 1_000 + seed}, run.normalization).model).params
 
-    return Encoder(encode, trained, random, lambda acceleration, valid: method.inputs(acceleration))
+    return Encoder(encode, run.params, random, lambda acceleration, valid: run.method.inputs(acceleration))
 
 
 def read_rows(file: Path) -> list[dict]:

@@ -48,7 +48,12 @@ OWNERS = {
     "selfpab_jax/train/checkpoint.py": {"orbax", "grain"},  # grain only for its save arguments
     "selfpab_jax/train/metrics.py": {"tensorboardX"},
     "selfpab_jax/train/loop.py": {"tqdm"},
-    "launch/bench.py": {"torch"},  # measures this project against the same network in PyTorch
+    # The benchmark measures this project beside the same work in PyTorch; no other job needs these.
+    "launch/bench.py": {"torch"},
+    "launch/bench_network.py": {"torch"},
+    "launch/bench_step.py": {"torch"},
+    "launch/bench_stft.py": {"torch"},
+    "launch/bench_input.py": {"torch", "array_record"},  # a DataLoader that reads the same shards
 }
 
 LINES = {"selfpab_jax/train/loop.py": 150, "launch/": 120, "configs/": 80, "": 300}

@@ -46,14 +46,14 @@ def read(folder: str | Path) -> Recording:
     """All snippets of one subject, the first 15,000 rows of each, in order of time and without labels.
 
     Args:
-      folder: one subject's folder with files `YYYY-MM-DD_HH.npz`, key arr_0, [>=15000, >=6] in g at 50 Hz,
-        columns in the order of `CHANNELS`; further rows and columns are ignored.
+      folder: one subject's folder with files `YYYY-MM-DD_HH.npz`, key arr_0, [>=15000, >=6] in g at 50 Hz, columns
+        in the order of `CHANNELS`; further rows and columns are ignored. Or a single one of these files.
 
     Raises:
       ValueError: one sentence per broken file (the first five), naming it.
     """
     folder = Path(folder)
-    files = snippet_files(folder)
+    files = [folder] if folder.is_file() else snippet_files(folder)
     if not files:
         raise ValueError(f"{folder}: holds no .npz file, expected files like 2018-03-14_09.npz")
     snippets, starts, problems = [], [], []
@@ -68,7 +68,7 @@ def read(folder: str | Path) -> Recording:
         raise ValueError("; ".join(problems[:LISTED]) + more)
     offsets = np.arange(WINDOW_SAMPLES, dtype=np.int64) * STEP_US
     time = (np.asarray(starts, np.int64)[:, None] + offsets).reshape(-1)  # [N * 15000]
-    subject = folder.name.removesuffix(".7z")
+    subject = (folder.parent if folder.is_file() else folder).name.removesuffix(".7z")
     return Recording(subject, subject, np.concatenate(snippets), time)
 
 

@@ -1,11 +1,15 @@
 """What a frozen encoder says about windows, computed once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
+
+from selfpab_jax.evaluate.stitch import window_starts
+from selfpab_jax.evaluate.windows import window_samples
+from selfpab_jax.signals.stft import HOP, n_frames
 
 
 def chosen_layers(choice: str, count: int) -> tuple[int, ...]:
@@ -36,7 +40,7 @@ def with_context(x, context: int):
     return jnp.concatenate([padded[:, i : i + x.shape[1]] for i in range(2 * context + 1)], axis=-1)
 
 
-def encode_windows(
+def encoded_batches(
     encode: Callable,
     counts: np.ndarray,
     scale: np.ndarray,
@@ -44,8 +48,8 @@ def encode_windows(
     *,
     batch: int = 8,
     title: str = "features",
-) -> np.ndarray:
-    """Layer outputs of all windows, float32 [W, T, n, D].
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """(rows, their layer outputs float32 [B, T, n, D]) until all windows are through, each row once.
 
     Args:
       encode: (acceleration [B, C, S] in g, valid [B, T]) -> n arrays [B, T, D].
@@ -57,13 +61,67 @@ def encode_windows(
         layers = encode(counts.astype(jnp.float32) * scale[:, None, None], valid)
         return jnp.stack([layer.astype(jnp.float32) for layer in layers], axis=2)  # [B, T, n, D]
 
-    out = None
-    for begin in tqdm(range(0, len(counts), batch), desc=title, unit="batch", delay=3, leave=False):
+    for first in tqdm(range(0, len(counts), batch), desc=title, unit="batch", delay=3, leave=False):
         # The last batch steps back instead of getting a shape of its own, which would compile once more.
-        begin = max(0, min(begin, len(counts) - batch))
+        begin = max(0, min(first, len(counts) - batch))
         rows = slice(begin, begin + batch)
         layers = np.asarray(run(counts[rows], scale[rows], valid[rows]))
+        yield slice(first, begin + len(layers)), layers[first - begin :]
+
+
+def encode_windows(encode: Callable, counts: np.ndarray, scale: np.ndarray, valid: np.ndarray, **how) -> np.ndarray:
+    """Layer outputs of all windows, float32 [W, T, n, D]; arguments as in `encoded_batches`."""
+    out = None
+    for rows, layers in encoded_batches(encode, counts, scale, valid, **how):
         if out is None:
             out = np.empty((len(counts), *layers.shape[1:]), np.float32)
         out[rows] = layers
     return out
+
+
+def recording_features(
+    encode: Callable,
+    counts: np.ndarray,
+    scale: float,
+    segments: Sequence[slice],
+    *,
+    frames: int,
+    stride: int,
+    batch: int = 8,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(features float32 [T, n, D], first sample int64 [T]) of every 1 s frame of one recording.
+
+    Each segment is encoded on its own; the mask hides what pads its last window. Where windows overlap their
+    features are averaged. A segment of less than 1 s has no frame.
+
+    Args:
+      encode: as in `encoded_batches`.
+      counts: int16 [C, S]; g = counts * scale.
+      segments: ranges of samples without a long gap.
+      frames, stride: length of a window and steps between windows, in frames.
+
+    Raises:
+      ValueError: no segment of 1 s or more, or a stride that leaves frames out.
+    """
+    samples, valid, place, first, total = [], [], [], [], 0
+    for segment in segments:
+        length = n_frames(segment.stop - segment.start)
+        starts = window_starts(length, frames, stride)
+        samples.append(window_samples(counts[:, segment], starts, frames))
+        valid.append(starts[:, None] + np.arange(frames) < length)  # [W, T]
+        place.append(total + starts)
+        first.append(segment.start + HOP * np.arange(length))
+        total += length
+    if total == 0:
+        raise ValueError(f"the recording has no stretch of 1 s without a long gap in its {counts.shape[1]} samples")
+    samples, valid, place = np.concatenate(samples), np.concatenate(valid), np.concatenate(place)
+    sums, covered = None, np.zeros((total, 1, 1), np.float32)
+    scales = np.full(len(samples), scale, np.float32)
+    for rows, layers in encoded_batches(encode, samples, scales, valid, batch=batch):
+        if sums is None:
+            sums = np.zeros((total, *layers.shape[2:]), np.float32)
+        for window, at, real in zip(layers, place[rows], valid[rows].sum(axis=1), strict=True):
+            sums[at : at + real] += window[:real]  # padding is at the end
+            covered[at : at + real] += 1
+    sums /= covered
+    return sums, np.concatenate(first)

@@ -88,7 +88,7 @@ def cut(recordings: Sequence, *, frames: int, stride: int, validation: float) ->
             columns["label"].append(np.where(valid, windows[..., 0], UNLABELLED))
             columns["held_out"].append(windows[..., 1].astype(bool) & valid)
             columns["valid"].append(valid)
-            columns["counts"].append(_samples(recording.counts[:, piece], starts, frames))
+            columns["counts"].append(window_samples(recording.counts[:, piece], starts, frames))
             columns["scale"].append(np.full(len(starts), recording.scale_g, np.float32))
             columns["start"].append(starts)
             columns["subject"].append(np.full(len(starts), subject))
@@ -100,7 +100,7 @@ def cut(recordings: Sequence, *, frames: int, stride: int, validation: float) ->
     return ProbeWindows(**joined, segments=tuple(segments), codes=tuple(codes), names=names)
 
 
-def _samples(counts, starts, frames: int) -> np.ndarray:
+def window_samples(counts: np.ndarray, starts: np.ndarray, frames: int) -> np.ndarray:
     """The samples [W, C, S_window] under windows that start at these frames; zeros beyond the end."""
     length = (frames - 1) * HOP + N_FFT
     out = np.zeros((len(starts), len(CHANNELS), length), np.int16)

@@ -1,0 +1,109 @@
+"""Shuffled batches from a prepared folder: this project's pipeline beside a PyTorch DataLoader.
+
+Both read the same compressed shards. A DataLoader over the same windows uncompressed in a memory map is shown beside
+them: the upper bound, at about twice the disk space.
+"""
+
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from array_record.python.array_record_module import ArrayRecordReader
+
+from data_pipelines.manifest import read_manifest
+from data_pipelines.pipeline import eval_batches, train_batches, window_count
+from data_pipelines.prepare import PrepareSettings, prepare
+from data_pipelines.shards import Cut
+from data_pipelines.windows import decode_window
+from launch.bench_timing import Row, Seconds, compare, in_turns, timed
+from selfpab_jax.signals.stft import CHANNELS, WINDOW_SAMPLES
+
+STARTED = 4  # batches before the clock starts: threads run, files are open
+READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # as in data_pipelines.pipeline
+MOST_WINDOWS = 4096  # 0.7 GB in the memory map
+SYNTHETIC = PrepareSettings(Cut(stride_s=15))  # 10 people, about 2,000 windows that overlap
+
+
+class ShardWindows(torch.utils.data.Dataset):
+    """Windows straight from the shards, by their global number."""
+
+    def __init__(self, folder: Path, windows: int):
+        self._places = []
+        for entry in read_manifest(folder)["recordings"]:
+            reader = ArrayRecordReader(str(folder / entry["shard"]), READER_OPTIONS, file_reader_buffer_size=32768)
+            self._places += [(reader, record) for record in range(entry["windows"])]
+        del self._places[windows:]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, number: int):
+        reader, record = self._places[number]
+        counts, scale, _ = decode_window(reader.read([record])[0])
+        return torch.from_numpy(counts), np.float32(scale)
+
+
+class MappedWindows(torch.utils.data.Dataset):
+    """The same windows from one uncompressed file."""
+
+    def __init__(self, folder: Path, windows: int, file: Path):
+        self._counts = np.memmap(file, np.int16, "w+", shape=(windows, len(CHANNELS), WINDOW_SAMPLES))
+        with eval_batches(folder, batch=1, indices=np.arange(windows)) as every:
+            for number, batch in enumerate(every):
+                self._counts[number] = batch["acceleration"][0]
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def __getitem__(self, number: int):
+        return torch.from_numpy(self._counts[number]), np.float32(1)
+
+
+def measure(batch: int, repeats: int, data: str | None) -> list[Row]:
+    """Rows of the comparison on the prepared folder `data`, or on a synthetic one that is removed afterwards.
+
+    Raises:
+      ValueError: too few windows for batches of this size.
+    """
+    with tempfile.TemporaryDirectory(prefix="selfpab-bench-") as scratch:
+        folder = Path(data) if data else Path(scratch) / "prepared"
+        if not data:
+            prepare(None, "synthetic", folder, SYNTHETIC)
+        windows = min(window_count(folder), MOST_WINDOWS)
+        counted = windows // batch - STARTED  # batches of one turn: an epoch of the DataLoader
+        if counted < 1:
+            fewest = batch * (STARTED + 1)
+            raise ValueError(f"{folder} holds {windows} windows, expected at least {fewest}: choose a smaller --batch")
+        shards = ShardWindows(folder, windows)
+        mapped = MappedWindows(folder, windows, Path(scratch) / "windows.int16")
+        candidates = {
+            "ours": partial(_ours, folder, windows, batch, counted),
+            "DataLoader": partial(_loader, shards, batch, counted),
+            "DataLoader, memory map": partial(_loader, mapped, batch, counted),
+        }
+        times = in_turns(candidates, repeats, "input")
+    ours, theirs, reference = times.values()
+    return [
+        *compare(f"input, batch {batch}, from compressed shards", ours, theirs, windows=counted * batch),
+        *compare("the same, PyTorch from an uncompressed memory map", ours, reference, windows=counted * batch),
+    ]
+
+
+def _ours(folder: Path, windows: int, batch: int, counted: int) -> Seconds:
+    with train_batches(folder, global_batch=batch, seed=0, indices=np.arange(windows)) as batches:
+        return _under_way(batches, counted)
+
+
+def _loader(dataset: torch.utils.data.Dataset, batch: int, counted: int) -> Seconds:
+    return _under_way(iter(torch.utils.data.DataLoader(dataset, batch, shuffle=True, num_workers=0)), counted)
+
+
+def _under_way(batches: Iterator, counted: int) -> Seconds:
+    """What the next `counted` batches take after the first ones."""
+    deque(islice(batches, STARTED), maxlen=0)
+    return timed(lambda: deque(islice(batches, counted), maxlen=0))
