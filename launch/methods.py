@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.manifest import PARTIAL, json_bytes, write_atomically
 from selfpab_jax.objectives import selfpab
 from selfpab_jax.objectives.method import Method
 
@@ -53,18 +54,22 @@ def open_run_folder(folder: Path, config: Mapping, *, resume: bool, may_differ: 
     """
     file = folder / "config.json"
     if not file.exists():
-        if folder.exists() and any(folder.iterdir()):
+        # What a process killed while writing the config left behind does not count.
+        if folder.exists() and any(not found.name.endswith(PARTIAL) for found in folder.iterdir()):
             raise FileExistsError(f"--workdir: {folder} holds other files, expected an empty or a new folder")
         folder.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(".tmp")
-        draft.write_text(json.dumps(config, indent=1) + "\n")
-        draft.rename(file)
+        write_atomically(file, json_bytes(config))
         return
     if not resume:
         raise FileExistsError(
             f"--workdir: {folder} holds a run already; add --resume to go on with it, or name another"
         )
     old, new = flatten(json.loads(file.read_text())), flatten(json.loads(json.dumps(config)))
+    if old.get("data_hash") != new.get("data_hash"):
+        raise ValueError(
+            f"--resume: the run in {folder} was made with other data: {new.get('data.dir')}/manifest.json has another "
+            "hash than the run's data_manifest.json; name the folder it was started with, or another --workdir"
+        )
     names = [n for n in sorted(old.keys() | new.keys()) if old.get(n) != new.get(n) and n not in may_differ]
     if names:
         differences = "; ".join(f"{n} is {old.get(n)!r} there and {new.get(n)!r} here" for n in names)

@@ -1,47 +1,43 @@
 """`selfpab pretrain`: pre-trains an encoder on a prepared folder."""
 
 import json
-import shutil
 import sys
 from functools import partial
 from pathlib import Path
 
 from launch.command_line import config_flags, run_job
+from selfpab_jax.train.stop import EXIT_STATUS, StopRequest
 
 DESCRIPTION = "Pre-trains an encoder on the windows of a prepared folder; a second call with --resume goes on."
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 done, 75 stopped early and saved (run again with --resume), 2 a mistake, 1 a failed run."""
+    """Exit status: 0 done, 75 stopped early (run again with --resume), 2 a mistake, 1 a failed run."""
     return run_job("pretrain", partial(_pretrain, argv))
 
 
 def _pretrain(argv: list[str] | None) -> int:
-    config, flags = config_flags("pretrain", argv, description=DESCRIPTION)
-    # From here on a stop request is noted, also while the heavy imports and the first compilation run.
-    from selfpab_jax.train.stop import EXIT_STATUS, StopRequest
-
+    # First of all, so that a stop is answered during the heavy imports and the first compilation too.
     with StopRequest() as stop:
+        config, flags = config_flags("pretrain", argv, description=DESCRIPTION)
         finished = run(json.loads(config.to_json()), Path(flags.workdir), resume=flags.resume, stop=stop)
     if not finished:
         print(f"stopped early and saved; go on with: selfpab pretrain ... --workdir={flags.workdir} --resume")
     return 0 if finished else EXIT_STATUS
 
 
-def run(config: dict, workdir: Path, *, resume: bool, stop) -> bool:
+def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool:
     """Trains until `config["train"]["steps"]` or a stop request; True when the end was reached."""
     import jax
-    import numpy as np
 
-    from data_pipelines.manifest import read_manifest, read_normalization
+    from data_pipelines.manifest import npz_bytes, read_manifest, read_normalization, write_atomically
     from data_pipelines.pipeline import eval_batches, train_batches
     from data_pipelines.splits import split_indices
     from launch.methods import build, digest, open_run_folder
     from selfpab_jax.models.functional import model_state, parameter_count, split
-    from selfpab_jax.objectives.method import acceleration_g
     from selfpab_jax.train import loop, optim, sharding, step
     from selfpab_jax.train.checkpoint import Checkpoints
-    from selfpab_jax.train.metrics import MetricsWriter, read_metrics
+    from selfpab_jax.train.metrics import MetricsWriter
 
     data, mesh = config["data"], sharding.data_mesh()
     sharding.check_divides(data["batch_size"], mesh)
@@ -55,8 +51,8 @@ def run(config: dict, workdir: Path, *, resume: bool, stop) -> bool:
     optimizer, schedule = optim.adamw(optim.OptimizerConfig(**config["optimizer"]), cfg.steps)
     # The manifest's hash stands for the data: a run is not resumed on other windows.
     open_run_folder(workdir, config | {"data_hash": manifest["hash"]}, resume=resume, may_differ=("data.dir",))
-    np.savez(workdir / "normalization.npz", **normalization)
-    shutil.copyfile(Path(data["dir"]) / "manifest.json", workdir / "data_manifest.json")
+    write_atomically(workdir / "normalization.npz", npz_bytes(normalization))
+    write_atomically(workdir / "data_manifest.json", (Path(data["dir"]) / "manifest.json").read_bytes())
     print(
         f"{parameter_count(params):,} parameters on {mesh.size} device(s); {len(train)} windows to train on, "
         f"{len(valid)} to validate on; {cfg.steps} steps of {data['batch_size']}",
@@ -66,28 +62,20 @@ def run(config: dict, workdir: Path, *, resume: bool, stop) -> bool:
     state = step.init_state(params, extra, optimizer, mesh)
     key = jax.device_put(jax.random.key(config["seed"]), sharding.replicated(mesh))
     train_key, valid_key = jax.random.split(key)
+    process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    put = partial(sharding.to_devices, mesh=mesh)
+
+    def valid_batches():
+        with eval_batches(data["dir"], batch=data["batch_size"], indices=valid, **process) as host_batches:
+            yield from map(put, host_batches)
+
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         restored = checkpoints.restore_latest(state) if resume else None
         state = state if restored is None else restored[0]
         start = int(state["step"])
-        writer = MetricsWriter(workdir, resume_step=start)
-        process = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-        put = partial(sharding.to_devices, mesh=mesh)
-        batches = train_batches(
-            data["dir"],
-            global_batch=data["batch_size"],
-            seed=config["seed"],
-            indices=train,
-            start_step=start,
-            **process,
-        )
-
-        def valid_batches():
-            with eval_batches(data["dir"], batch=data["batch_size"], indices=valid, **process) as host_batches:
-                yield from map(put, host_batches)
-
-        with batches:
-            state, finished = loop.fit(
+        order = {"global_batch": data["batch_size"], "seed": config["seed"], "indices": train, "start_step": start}
+        with MetricsWriter(workdir, start) as writer, train_batches(data["dir"], **order, **process) as batches:
+            state = loop.fit(
                 state,
                 cfg,
                 train_step=step.make_train_step(method.objective, merge, model_state, optimizer, schedule, mesh),
@@ -101,18 +89,24 @@ def run(config: dict, workdir: Path, *, resume: bool, stop) -> bool:
                 writer=writer,
                 stop=stop,
             )
-        writer.close()
-        if jax.process_index() == 0:
-            from selfpab_jax.evaluate.figures import loss_curves, reconstruction
+    if not stop.requested and jax.process_index() == 0:
+        preview = jax.jit(lambda p, s, a, k: method.preview(merge(p, s), a, k))
+        pictures(workdir, partial(preview, state["params"], state["model_state"]), next(valid_batches()), valid_key)
+    print(f"step {int(state['step'])}; state sha256 {digest(state)}; run folder {workdir}")
+    return not stop.requested
 
-            loss_curves(read_metrics(workdir / "metrics.jsonl"), workdir / "figures" / "loss.png")
-            picture = next(valid_batches())
-            show = jax.jit(lambda p, s, a, k: method.preview(merge(p, s), a, k))
-            parts = show(state["params"], state["model_state"], acceleration_g(picture), valid_key)
-            shown = {name: np.asarray(value[0]) for name, value in parts.items()}
-            reconstruction(shown, workdir / "figures" / "reconstruction.png")
-            print(f"step {int(state['step'])}; state sha256 {digest(state)}; run folder {workdir}")
-    return finished
+
+def pictures(workdir: Path, preview, batch: dict, key) -> None:
+    """Draws the loss curves, and the reconstruction of the first window of a batch, into the run folder."""
+    import numpy as np
+
+    from selfpab_jax.evaluate.figures import loss_curves, reconstruction
+    from selfpab_jax.objectives.method import acceleration_g
+    from selfpab_jax.train.metrics import read_metrics
+
+    loss_curves(read_metrics(workdir / "metrics.jsonl"), workdir / "figures" / "loss.png")
+    parts = {name: np.asarray(value[0]) for name, value in preview(acceleration_g(batch), key).items()}
+    reconstruction(parts, workdir / "figures" / "reconstruction.png")
 
 
 if __name__ == "__main__":

@@ -35,3 +35,13 @@ def agree(record_property):
         assert difference <= tolerance, name  # a NaN fails too
 
     return check
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Path:
+    """A prepared folder of the synthetic cohort: 4 people with 4 windows each."""
+    from data_pipelines.prepare import PrepareSettings, prepare
+
+    folder = tmp_path_factory.mktemp("cohort") / "prepared"
+    prepare(None, "synthetic", folder, PrepareSettings(subjects=4, hours=0.35), workers=1, progress=False)
+    return folder

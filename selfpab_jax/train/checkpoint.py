@@ -22,6 +22,7 @@ from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals
 
 from selfpab_jax.train import checksums
 from selfpab_jax.train.checksums import Damaged
+from selfpab_jax.train.stop import RunFailed
 
 State = dict[str, Any]  # {"params", "opt_state", "model_state", "step", "skipped", "bad_streak"}
 Meta = dict[str, Any]
@@ -71,28 +72,31 @@ class Checkpoints:
     def save(self, step: int, state: State, meta: Meta, *, metric: float | None = None, wait: bool = False) -> bool:
         """True once `state` is being saved as `step`, False where that step has been saved before.
 
+        The newest step is saved anew if it had no metric and now gets one.
+
         What is saved are the values at the time of the call; the caller may donate the buffers at once.
         meta: plain JSON; "step", "metric" and "versions" are added. metric: the lower the better; a step
         without one, or with NaN, is never the best. wait: return when all is on disk.
-        Raises ValueError, with nothing written, on a non-finite leaf; RuntimeError if a save failed.
+        Raises ValueError, with nothing written, on a non-finite leaf; RunFailed if a save failed.
         """
         if self._read_only:
             raise ValueError(f"{self._folder}: opened read-only, cannot save step {step}; open it to write.")
         self.wait()  # one save at a time; a failure surfaces before the next begins
         step, newest = int(step), max(self.steps(), default=-1)
-        if step <= newest:
-            if step in self.steps() and (metric is None or step in self._metrics):
-                return False
-            if step not in self.steps():
-                raise ValueError(f"{self._folder}: found step {newest}, cannot save step {step} after it.")
+        metric = float(metric) if metric is not None and math.isfinite(metric) else None
+        if step in self.steps() and (step < newest or metric is None or step in self._metrics):
+            return False
+        if step < newest:
+            raise ValueError(f"{self._folder}: found step {newest}, cannot save step {step} after it.")
         arrays = checksums.host_arrays(state)
         checksums.refuse_non_finite(step, arrays)
-        metric = float(metric) if metric is not None and math.isfinite(metric) else None
         meta = checksums.as_json({**meta, "step": step, "metric": metric, "versions": _VERSIONS})
         items = {name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()}
         items |= {"meta": ocp.args.JsonSave(meta), "checksums": _ChecksumSave(step, arrays, meta)}
         if metric is not None:
             self._metrics[step] = metric
+        if step == newest:
+            self._manager.delete(step)
         try:
             self._manager.save(step, args=ocp.args.Composite(**items))
         except Exception:
@@ -133,24 +137,24 @@ class Checkpoints:
         return self._first_sound(self._ranked(which), {}, ())[2]
 
     def check_for_errors(self) -> None:
-        """Raises RuntimeError if a save in the background has failed; cheap enough for every step."""
+        """Raises RunFailed if a save in the background has failed; cheap enough for every step."""
         # Not Orbax's check_for_errors: it takes the error away from the thread which then, seeing none, goes
         # on to delete older steps.
         if not self._manager.is_saving_in_progress():
             self.wait()
 
     def wait(self) -> None:
-        """Returns when nothing is being saved any more; RuntimeError if the last save failed."""
+        """Returns when nothing is being saved any more; RunFailed if the last save failed."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
             self._manager.reload()  # Orbax would still list the failed step as the newest
             for step in set(self._metrics) - set(self.steps()):
                 del self._metrics[step]
-            raise RuntimeError(f"{self._folder}: saving failed ({checksums.one_line(error)}).") from error
+            raise RunFailed(f"{self._folder}: saving failed ({checksums.one_line(error)}).") from error
 
     def close(self) -> None:
-        """Waits for the last save, RuntimeError if it failed, and lets go of the folder."""
+        """Waits for the last save, RunFailed if it failed, and lets go of the folder."""
         try:
             self.wait()
         finally:

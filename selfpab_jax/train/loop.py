@@ -10,11 +10,16 @@ import numpy as np
 from tqdm import tqdm
 
 from selfpab_jax.train.checkpoint import Checkpoints
-from selfpab_jax.train.metrics import MetricsWriter
+from selfpab_jax.train.metrics import MetricsWriter, train_means
 from selfpab_jax.train.step import State
 from selfpab_jax.train.stop import RunFailed, StopRequest
 
 RUN_AHEAD = 2  # steps dispatched beyond the one known to be done: hides the host's work, bounds the delay of a stop
+
+TOO_MANY_BAD = (
+    "{} updates in a row were not finite (up to step {}); the parameters from before them are saved: "
+    "lower optimizer.learning_rate or look at the data"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,19 +61,6 @@ def validate(state: State, valid_step: Callable, batches: Iterable, key, stop: S
     return {f"valid/{name}": value / rows for name, value in totals.items()}
 
 
-def _log(pending: list[dict], step: int, since: float, batch_size: int, writer: MetricsWriter) -> dict[str, float]:
-    """Fetches the metrics of the steps since the last row in one transfer and writes their means."""
-    rows = jax.device_get(pending)
-    good = [row for row in rows if not row["skipped"]] or rows
-    values = {f"train/{name}": float(np.mean([row[name] for row in good])) for name in rows[0]}
-    values["train/learning_rate"] = float(rows[-1]["learning_rate"])
-    values["train/skipped"] = int(sum(row["skipped"] for row in rows))
-    values["train/bad_streak"] = int(max(row["bad_streak"] for row in rows))
-    values["train/windows_per_s"] = batch_size * len(rows) / (time.perf_counter() - since)
-    writer.write(step, values)
-    return values
-
-
 def fit(
     state: State,
     cfg: LoopConfig,
@@ -93,7 +85,7 @@ def fit(
       meta: stored with each checkpoint; enough to rebuild the model.
 
     Raises:
-      RunFailed: `cfg.max_bad_streak` updates in a row were not finite; the last good state has been saved.
+      RunFailed: `cfg.max_bad_streak` updates in a row were not finite; the last good parameters have been saved.
     """
     step = saved = int(state["step"])
     # A stop in the midst of a validation saves the state without one: it is then the first thing to do.
@@ -115,16 +107,15 @@ def fit(
                 bar.update()
                 checkpoints.check_for_errors()
             if pending and (step % cfg.log_every == 0 or step == cfg.steps):
-                values = _log(pending, step, since, len(batch["acceleration"]), writer)
+                values = train_means(jax.device_get(pending))  # one transfer
+                rate = len(pending) * len(batch["acceleration"]) / (time.perf_counter() - since)
+                writer.write(step, values | {"train/windows_per_s": rate})
                 bar.set_postfix(loss=f"{values['train/loss']:.4f}")
                 pending, since = [], time.perf_counter()
                 if values["train/bad_streak"] >= cfg.max_bad_streak:
                     checkpoints.save(step, state, meta, wait=True)
-                    raise RunFailed(
-                        f"{cfg.max_bad_streak} updates in a row were not finite (up to step {step}); the parameters "
-                        "from before them are saved: lower optimizer.learning_rate or look at the data"
-                    )
-            valid = None
+                    raise RunFailed(TOO_MANY_BAD.format(cfg.max_bad_streak, step))
+            valid = loss = None
             if unvalidated:
                 began = time.perf_counter()
                 with jax.transfer_guard_host_to_device("allow"):
@@ -132,11 +123,9 @@ def fit(
                 since += time.perf_counter() - began
                 if valid is None:
                     break
-                unvalidated = False
-            loss = valid["valid/loss"] if valid else None
-            # A new best is saved even off the grid: otherwise the best checkpoint could not be had.
-            is_best = valid is not None and (best is None or loss < best)
-            if step % cfg.save_every == 0 or is_best or step == cfg.steps:
+                unvalidated, loss = False, valid["valid/loss"]
+            is_best = loss is not None and (best is None or loss < best)
+            if step % cfg.save_every == 0 or is_best or step == cfg.steps:  # the best also off the grid
                 stop.nothing_to_save = False
                 checkpoints.save(step, state, meta, metric=loss)
                 saved, best = step, loss if is_best else best

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 from tensorboardX import SummaryWriter
 
 
@@ -18,6 +19,16 @@ def read_metrics(file: Path) -> list[dict]:
             except json.JSONDecodeError:
                 break
     return rows
+
+
+def train_means(rows: list[dict]) -> dict[str, float]:
+    """One row for several steps: means over the updates that were made, how many were not, the last learning rate."""
+    made = [row for row in rows if not row["skipped"]] or rows
+    values = {f"train/{name}": float(np.mean([row[name] for row in made])) for name in rows[0]}
+    values["train/learning_rate"] = float(rows[-1]["learning_rate"])
+    values["train/skipped"] = int(sum(row["skipped"] for row in rows))
+    values["train/bad_streak"] = int(max(row["bad_streak"] for row in rows))
+    return values
 
 
 class MetricsWriter:
@@ -51,3 +62,9 @@ class MetricsWriter:
     def close(self) -> None:
         self._stream.close()
         self._tensorboard.close()
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
