@@ -1,4 +1,4 @@
-"""The encoder against the same network written with torch.nn, and its counts, dropout and initial values."""
+"""The encoder's sizes, padding, bfloat16, dropout and initial values."""
 
 import dataclasses
 import math
@@ -10,229 +10,11 @@ import pytest
 import scipy.stats
 from flax import nnx
 
-from selfpab_jax.losses import masked_l1
 from selfpab_jax.models import encoder
 from selfpab_jax.models.encoder import Block, EncoderConfig, SpectrogramEncoder, positional_encoding
 from selfpab_jax.models.functional import parameter_count, split
 
-LAYER, MODEL = 1e-5, 1e-4  # tolerances, relative to the largest value
-SMALL = EncoderConfig(d_model=60, heads=6, ff=48, layers=2, dropout=0.1)
-
-
-# ---- the same network in PyTorch ------------------------------------------------------------------------------------
-
-OF_BLOCK = {  # torch's name -> ours; kernels are transposed
-    "self_attn.in_proj_weight": ("attn", "qkv", "kernel"),
-    "self_attn.in_proj_bias": ("attn", "qkv", "bias"),
-    "self_attn.out_proj.weight": ("attn", "out", "kernel"),
-    "self_attn.out_proj.bias": ("attn", "out", "bias"),
-    "linear1.weight": ("linear1", "kernel"),
-    "linear1.bias": ("linear1", "bias"),
-    "linear2.weight": ("linear2", "kernel"),
-    "linear2.bias": ("linear2", "bias"),
-    "norm1.weight": ("norm1", "scale"),
-    "norm1.bias": ("norm1", "bias"),
-    "norm2.weight": ("norm2", "scale"),
-    "norm2.bias": ("norm2", "bias"),
-}
-
-
-def name_table(cfg):
-    table = {}
-    for i in range(cfg.layers):
-        table |= {f"blocks.layers.{i}.{name}": ("blocks", i, *path) for name, path in OF_BLOCK.items()}
-    for part in ("embed", "head"):
-        table |= {f"{part}.weight": (part, "kernel"), f"{part}.bias": (part, "bias")}
-    return table
-
-
-def in_torch_order(params, cfg):
-    """Our nested parameters (or gradients) under torch's names and in its layout."""
-    flat = {}
-    for name, path in name_table(cfg).items():
-        value = params
-        for step in path:
-            value = value[step]
-        flat[name] = np.asarray(value).T if path[-1] == "kernel" else np.asarray(value)
-    return flat
-
-
-def random_params(cfg, seed=0):
-    """Every parameter drawn, norms and all biases included, in a scale that keeps attention lively."""
-    draw = np.random.default_rng(seed)
-    shapes = nnx.eval_shape(lambda: SpectrogramEncoder(cfg, rngs=nnx.Rngs(0)))
-
-    def value(path, leaf):
-        if path[-1].key == "scale":
-            return draw.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
-        fan_in = leaf.shape[0] if path[-1].key == "kernel" else 100
-        return (draw.standard_normal(leaf.shape, np.float32) / math.sqrt(fan_in)).astype(np.float32)
-
-    merge, params, model_state = split(shapes)
-    return merge, jax.tree_util.tree_map_with_path(value, params), model_state
-
-
-def torch_network(cfg, params, dtype):
-    """(torch, network) with our parameters: Linear, positions, nn.TransformerEncoder, Linear."""
-    torch = pytest.importorskip("torch")
-    layer = torch.nn.TransformerEncoderLayer(
-        cfg.d_model, cfg.heads, cfg.ff, dropout=0.0, activation="relu", batch_first=True, norm_first=False
-    )
-    network = torch.nn.ModuleDict({
-        "embed": torch.nn.Linear(cfg.in_features, cfg.d_model),
-        "blocks": torch.nn.TransformerEncoder(layer, cfg.layers, enable_nested_tensor=False),
-        "head": torch.nn.Linear(cfg.d_model, cfg.out_features),
-    })
-    # Torch refuses a missing or left-over name; the copy keeps it from writing to read-only memory.
-    network.load_state_dict({k: torch.tensor(v) for k, v in in_torch_order(params, cfg).items()})
-    return torch, network.to(getattr(torch, dtype))
-
-
-def torch_forward(torch, network, x, padding=None):
-    """(embedding and block outputs, reconstruction); positions written out feature by feature."""
-    frames, d_model = x.shape[1], network["embed"].out_features
-    position = torch.zeros(frames, d_model, dtype=torch.float64)
-    time = torch.arange(frames, dtype=torch.float64)
-    for feature in range(d_model):
-        angle = time * math.exp(-math.log(10_000.0) * (feature - feature % 2) / d_model)
-        position[:, feature] = torch.cos(angle) if feature % 2 else torch.sin(angle)
-    layers = [network["embed"](x) + position.to(x.dtype)]
-    for block in network["blocks"].layers:
-        layers.append(block(layers[-1], src_key_padding_mask=padding))
-    return layers, network["head"](layers[-1])
-
-
-def compiled(merge, model_state):
-    return jax.jit(lambda params, x, mask, key: merge(params, model_state)(x, mask, key))
-
-
-@pytest.fixture(scope="module")
-def ours():
-    """(params, jitted (params, x, mask, key) -> outputs, x, merge, model_state) of the small encoder."""
-    merge, params, model_state = random_params(SMALL)
-    x = np.random.default_rng(1).standard_normal((3, 40, 156), np.float32)
-    return params, compiled(merge, model_state), x, merge, model_state
-
-
-@pytest.fixture(scope="module")
-def theirs(ours):
-    """(torch, network in float64 with the same parameters, input, its layers and reconstruction)."""
-    torch, network = torch_network(SMALL, ours[0], "float64")
-    x = torch.tensor(ours[2]).double()
-    with torch.no_grad():
-        return torch, network, x, *torch_forward(torch, network, x)
-
-
-MASK = np.arange(40) < np.array([[40], [25], [1]])
-
-
-def test_every_stage_equals_torch(ours, theirs, agree):
-    params, run, x, *_ = ours
-    torch, network, _, layers, reconstruction = theirs
-    out = run(params, x, None, None)
-    assert len(out["layers"]) == len(layers) == 3
-    agree("embedding vs torch", out["layers"][0], layers[0], LAYER)
-    for i in range(1, 3):
-        agree(f"output of block {i} vs torch", out["layers"][i], layers[i], MODEL)
-    agree("reconstruction vs torch", out["reconstruction"], reconstruction, MODEL)
-    with torch.no_grad():  # nn.TransformerEncoder as a whole, on its fused path, is the same again
-        whole = network["blocks"].eval()(layers[0])
-    agree("last layer vs torch.nn.TransformerEncoder", out["layers"][-1], whole, MODEL)
-
-
-def test_each_part_alone_equals_torch(ours, theirs, agree):
-    """Fed with the reference's own input, so that earlier rounding does not count."""
-    params, _, _, merge, model_state = ours
-    *_, layers, reconstruction = theirs
-
-    @jax.jit
-    def parts(params, inputs):
-        model = merge(params, model_state)
-        return *(block(x) for block, x in zip(model.blocks, inputs, strict=False)), model.head(inputs[-1])
-
-    *blocks, head = parts(params, [jnp.asarray(layer, jnp.float32) for layer in layers])
-    for i, block in enumerate(blocks):
-        agree(f"block {i + 1} alone vs torch", block, layers[i + 1], LAYER)
-    agree("head alone vs torch", head, reconstruction, LAYER)
-
-
-@pytest.fixture(scope="module")
-def loss_and_gradient(ours):
-    """Jitted (params, target, cells, mask) -> (masked L1, gradient)."""
-    _, _, x, merge, model_state = ours
-
-    def loss_of(params, target, cells, mask):
-        return masked_l1(merge(params, model_state)(x, mask)["reconstruction"], target, cells)
-
-    return jax.jit(jax.value_and_grad(loss_of))
-
-
-@pytest.mark.parametrize("padded", [False, True])
-def test_gradient_of_a_step_equals_torch(padded, ours, theirs, loss_and_gradient, agree):
-    params, _, x, *_ = ours
-    torch, network, same_x, *_ = theirs
-    draw = np.random.default_rng(2)
-    attended = MASK if padded else np.ones_like(MASK)
-    target, cells = draw.standard_normal(x.shape, np.float32), draw.random(x.shape) < 0.2
-    cells[0] = False  # a sample with nothing altered
-    cells &= attended[..., None]
-
-    loss, gradient = loss_and_gradient(params, target, cells, attended)
-    _, reconstruction = torch_forward(torch, network, same_x, torch.tensor(~MASK) if padded else None)
-    error, mask = (reconstruction - torch.tensor(target)).abs(), torch.tensor(cells)
-    of_torch = sum((error[b] * mask[b]).sum() / max(1, int(mask[b].sum())) for b in range(3)) / 3
-    parameters = dict(network.named_parameters())
-    of_torch_gradient = dict(zip(parameters, torch.autograd.grad(of_torch, parameters.values()), strict=True))
-    agree("loss of a step vs torch", loss, of_torch.item(), MODEL)
-    gradients = in_torch_order(gradient, SMALL)
-    assert gradients.keys() == of_torch_gradient.keys()
-    for name, value in gradients.items():
-        agree(f"gradient of {name} vs torch", value, of_torch_gradient[name], MODEL)
-
-
-def test_padding_mask_equals_torch(ours, theirs, agree):
-    params, run, x, *_ = ours
-    torch, network, same_x, *_ = theirs
-    out = run(params, x, MASK, None)
-    with torch.no_grad():
-        layers, _ = torch_forward(torch, network, same_x, padding=torch.tensor(~MASK))
-    for i in range(1, 3):
-        agree(f"block {i} under padding vs torch", out["layers"][i], layers[i], MODEL)
-
-
-def test_padding_does_not_influence_valid_frames(ours, agree):
-    params, run, x, *_ = ours
-    padded = np.asarray(run(params, x, MASK, None)["reconstruction"])
-    other = run(params, np.where(MASK[..., None], x, 1e3).astype(np.float32), MASK, None)["reconstruction"]
-    np.testing.assert_array_equal(padded[MASK], np.asarray(other)[MASK])
-    cut = run(params, x[:, :25], None, None)["reconstruction"]
-    agree("padded vs cut", padded[1, :25], cut[1], MODEL)
-    full = run(params, x, np.ones((3, 40), bool), None)["reconstruction"]
-    agree("full mask vs none", full, run(params, x, None, None)["reconstruction"], LAYER)
-
-
-def test_window_of_padding_only_stays_finite(ours, loss_and_gradient):
-    params, _, x, *_ = ours
-    loss, gradient = loss_and_gradient(params, x, np.ones(x.shape, bool), np.zeros((3, 40), bool))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((loss, gradient)))
-
-
-def test_full_size_equals_torch(agree):
-    """One window of five minutes through the published 61.1 M parameters, float32 on both sides."""
-    cfg = EncoderConfig()
-    merge, params, model_state = random_params(cfg)
-    torch, network = torch_network(cfg, params, "float32")
-    x = np.random.default_rng(1).standard_normal((1, 599, 156), np.float32)
-    out = compiled(merge, model_state)(params, x, None, None)
-    with torch.no_grad():
-        layers, reconstruction = torch_forward(torch, network, torch.tensor(x))
-    agree("full size, embedding", out["layers"][0], layers[0], LAYER)
-    for i in range(1, 5):
-        agree(f"full size, output of block {i}", out["layers"][i], layers[i], MODEL)
-    agree("full size, reconstruction", out["reconstruction"], reconstruction, MODEL)
-
-
-# ---- sizes ----------------------------------------------------------------------------------------------------------
+# ---- sizes and settings ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("features, expected", [(156, 61_107_848), (78, 60_873_770)])
@@ -279,15 +61,36 @@ def test_bad_settings(settings, sentence):
         EncoderConfig(**settings)
 
 
+# ---- padding --------------------------------------------------------------------------------------------------------
+
+
+def test_padding_does_not_influence_valid_frames(ours, agree, valid):
+    params, run, x, *_ = ours
+    padded = np.asarray(run(params, x, valid, None)["reconstruction"])
+    other = run(params, np.where(valid[..., None], x, 1e3).astype(np.float32), valid, None)["reconstruction"]
+    np.testing.assert_array_equal(padded[valid], np.asarray(other)[valid])
+    cut = run(params, x[:, :25], None, None)["reconstruction"]
+    agree("padded vs cut", padded[1, :25], cut[1], 1e-4)
+    full = run(params, x, np.ones((3, 40), bool), None)["reconstruction"]
+    agree("full mask vs none", full, run(params, x, None, None)["reconstruction"], 1e-5)
+
+
+def test_window_of_padding_only_stays_finite(ours, loss_and_gradient):
+    params, _, x, *_ = ours
+    loss, gradient = loss_and_gradient(params, x, np.ones(x.shape, bool), np.zeros((3, 40), bool))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((loss, gradient)))
+
+
 # ---- bfloat16 -------------------------------------------------------------------------------------------------------
 
 
-def test_bfloat16_is_close_to_float32(ours, agree):
+def test_bfloat16_is_close_to_float32(ours, agree, small):
     params, run, x, *_ = ours
-    half = dataclasses.replace(SMALL, dtype="bfloat16")
+    half = dataclasses.replace(small, dtype="bfloat16")
     merge, shapes, model_state = split(nnx.eval_shape(lambda: SpectrogramEncoder(half, rngs=nnx.Rngs(0))))
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
-    out, full = compiled(merge, model_state)(params, x, None, None), run(params, x, None, None)["reconstruction"]
+    out = jax.jit(lambda params, x: merge(params, model_state)(x))(params, x)
+    full = run(params, x, None, None)["reconstruction"]
     assert out["layers"][-1].dtype == jnp.bfloat16 and out["reconstruction"].dtype == jnp.float32
     # 8 bits of mantissa: 2^-8 a rounding, a dozen of them in a row.
     agree("bfloat16 vs float32, reconstruction", out["reconstruction"], full, 0.05)
