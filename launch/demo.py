@@ -62,7 +62,7 @@ def _run(command: list[str]) -> int:
 def stages(data: Path | None, workdir: Path) -> list[tuple[str, list[str]]]:
     """(job, its arguments) of the three stages; a stage with a run folder already is resumed."""
     prepared, pretrained, probed = workdir / "prepared", workdir / "pretrain", workdir / "probe"
-    source = ["--layout=harth", f"--input={data}"] if data else ["--layout=synthetic"]
+    source = ["--layout=harth", f"--input={data}"] if data else ["--layout=synthetic", "--subjects=8", "--hours=0.75"]
     return [
         ("prepare", [*source, f"--out={prepared}"]),
         (
