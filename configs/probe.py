@@ -31,7 +31,7 @@ DEMO = SMALL | {
     "probe.full_batch_size": 4,
     "probe.learning_rate": 3e-3,
     "probe.encoder_learning_rate": 1e-3,
-    "probe.steps": 200,
+    "probe.steps": 300,
     "probe.valid_every": 100,
 }
 SMOKE = {

@@ -22,7 +22,7 @@ SMALL = {
     "train.valid_every": 500,
     "train.save_every": 500,
 }
-DEMO = SMALL | {"train.steps": 120, "train.log_every": 10, "train.valid_every": 60, "train.save_every": 60}
+DEMO = SMALL | {"train.steps": 240, "train.log_every": 20, "train.valid_every": 80, "train.save_every": 80}
 TINY = {"data.batch_size": 8, "model.d_model": 16, "model.heads": 2, "model.ff": 32, "model.layers": 2}
 SMOKE = TINY | {"train.steps": 4, "train.log_every": 2, "train.valid_every": 2, "train.save_every": 2}
 VARIANTS = {"": {}, "small": SMALL, "demo": DEMO, "smoke": SMOKE}
