@@ -40,6 +40,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.batch_size = 64  # Table 1; over all devices
     config.data.valid_fraction = 0.1  # section 4.1: 10 % of the hours
     config.data.split = "subject"  # "window" is the article's split, in which subjects overlap
+    config.data.hours = 0.0  # 0: all; else so many hours, each amount inside the larger ones
     config.model = ConfigDict()
     config.model.in_features = 156  # 6 channels x 26 bins
     config.model.out_features = 156

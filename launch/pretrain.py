@@ -44,7 +44,9 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     if not data["dir"]:
         raise ValueError("--config.data.dir is missing: name a folder written by `selfpab prepare`")
     manifest, normalization = read_manifest(data["dir"]), read_normalization(data["dir"])
-    train, valid = split_indices(manifest, data["split"], data["valid_fraction"], config["seed"])
+    train, valid = split_indices(
+        manifest, data["split"], data["valid_fraction"], config["seed"], hours=data["hours"] or None
+    )
     cfg = loop.LoopConfig(**config["train"])
     method = build(config, normalization)
     merge, params, extra = split(method.model)
@@ -55,7 +57,7 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     write_atomically(workdir / "data_manifest.json", (Path(data["dir"]) / "manifest.json").read_bytes())
     print(
         f"{parameter_count(params):,} parameters on {mesh.size} device(s); {len(train)} windows to train on, "
-        f"{len(valid)} to validate on; {cfg.steps} steps of {data['batch_size']}",
+        f"{len(valid)} to validate on; {cfg.steps} steps of {data['batch_size']} ({cfg.steps * data['batch_size'] / len(train):.1f} epochs)",
         file=sys.stderr,
     )
 
