@@ -17,13 +17,13 @@ PROJECT = Path(__file__).resolve().parents[2]
 STEPS = 24
 SHAPE = (f"train.steps={STEPS}", "train.log_every=2", "train.valid_every=8", "train.save_every=3", "model.layers=1")
 
-# The command with a witness: the hash of each batch goes to a file before the batch goes to the step. Without torch,
-# which tensorboardX imports where there is one, it starts in half the time.
+# The command with a witness: the hash of each batch goes to a file before the batch goes to the step. To take half the
+# time it draws no pictures and goes without torch, which tensorboardX imports where there is one.
 WITNESSED = """
 import contextlib, hashlib, sys
 sys.modules["torch"] = None
 from data_pipelines import pipeline
-from launch.pretrain import main
+from launch import pretrain
 
 real = pipeline.train_batches
 
@@ -35,19 +35,21 @@ def witnessed(*args, start_step, **order):
             yield batch
 
 pipeline.train_batches = lambda *args, **order: contextlib.closing(witnessed(*args, **order))
-raise SystemExit(main(sys.argv[2:]))
+pretrain.pictures = lambda *_: None
+raise SystemExit(pretrain.main(sys.argv[2:]))
 """
 
 
 class Runs:
     """Starts runs in a folder, with a number of virtual devices and compiled code on disk."""
 
-    def __init__(self, prepared: Path, folder: Path, devices: int):
+    def __init__(self, prepared: Path, folder: Path, devices: int, optimize: bool):
         self.prepared, self.folder = prepared, folder
         self.environment = os.environ | {
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
             "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": str(not optimize),
         }
 
     def start(self, name: str, *more: str) -> subprocess.Popen:
@@ -116,14 +118,15 @@ def check(runs: Runs, name: str, numbers: list[int], draw: random.Random) -> int
     return hit
 
 
-def undisturbed(prepared: Path, folder: Path, devices: int) -> Runs:
-    runs = Runs(prepared, folder, devices)
+def undisturbed(prepared: Path, folder: Path, devices: int, *, optimize: bool) -> Runs:
+    runs = Runs(prepared, folder, devices, optimize)
     assert runs.start("undisturbed").wait(timeout=300) == 0, runs.said("undisturbed").read_text()
     return runs
 
 
 def test_three_interruptions_on_one_device(prepared, tmp_path):
-    runs = undisturbed(prepared, tmp_path, devices=1)
+    # Compiled without optimizations, which is quicker; the slow tests below have them.
+    runs = undisturbed(prepared, tmp_path, devices=1, optimize=False)
     hit = check(runs, "disturbed", [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL], random.Random(0))
     assert hit >= 2
 
@@ -131,7 +134,7 @@ def test_three_interruptions_on_one_device(prepared, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4])
 def test_chaos(prepared, tmp_path, devices):
-    runs = undisturbed(prepared, tmp_path, devices)
+    runs = undisturbed(prepared, tmp_path, devices, optimize=True)
     for seed in range(3):
         draw = random.Random(seed)
         numbers = [draw.choice([signal.SIGKILL, signal.SIGTERM]) for _ in range(7)]
