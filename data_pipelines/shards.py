@@ -5,6 +5,7 @@ Runs in worker processes, so nothing here imports jax.
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class Cut:
             raise ValueError(
                 f"max_gap_s is {self.max_gap_s}, expected at least 0.1 s: less would split at clock jitter"
             )
-        if not self.stride_s * SAMPLE_RATE_HZ >= 1:
+        if not 1 <= self.stride_s * SAMPLE_RATE_HZ < math.inf:
             raise ValueError(f"stride_s is {self.stride_s}, expected a positive number of seconds, at least 0.02")
         if not 0 < self.scale_g < 1:
             raise ValueError(f"scale_g is {self.scale_g}, expected g per count between 0 and 1, such as 1/4096")
@@ -115,8 +116,10 @@ def _write(recording: Recording, source: sources.Source, how: Cut, out: Path) ->
     name = source.name
     counts, clipped = quantise(recording.acceleration, how.scale_g)
     stretches = segments(recording.time, how.max_gap_s)
-    starts = np.concatenate([s.start + cut(s.stop - s.start, how.stride) for s in stretches])
-    runs = moments.covered(starts)
+    by_stretch = [s.start + cut(s.stop - s.start, how.stride) for s in stretches]
+    starts = np.concatenate(by_stretch)
+    # Stretch by stretch: where one ends and the next begins is no frame.
+    runs = [run for some in by_stretch for run in moments.covered(some)]
     shard = f"{SHARDS}/{name}.array_record"
     entry = {
         "name": name,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,8 +17,8 @@ METHODS = {"selfpab": selfpab.build}
 
 def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
     """The pre-training method that the config's `objective` names, freshly initialised from `seed`."""
-    if config["objective"] not in METHODS:
-        raise ValueError(f"config.objective is '{config['objective']}', expected one of {', '.join(METHODS)}")
+    if config.get("objective") not in METHODS:
+        raise ValueError(f"config.objective is '{config.get('objective')}', expected one of {', '.join(METHODS)}")
     return METHODS[config["objective"]](config, normalization)
 
 
@@ -30,8 +31,13 @@ def load_run(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
     for name in ("config.json", "normalization.npz", "checkpoints"):
         if not (folder / name).exists():
             raise FileNotFoundError(f"{folder}: no {name} in it, expected a run folder of `selfpab pretrain`")
-    with np.load(folder / "normalization.npz", allow_pickle=False) as file:
-        return json.loads((folder / "config.json").read_text()), dict(file)
+    try:
+        with np.load(folder / "normalization.npz", allow_pickle=False) as file:
+            return json.loads((folder / "config.json").read_text()), dict(file)
+    except (ValueError, zipfile.BadZipFile) as error:  # neither of the two says which file
+        raise ValueError(
+            f"{folder}: config.json or normalization.npz is damaged ({type(error).__name__}): bring it back from a copy"
+        ) from error
 
 
 def flatten(config: Mapping, prefix: str = "") -> dict[str, object]:
@@ -67,8 +73,8 @@ def open_run_folder(folder: Path, config: Mapping, *, resume: bool, may_differ: 
     old, new = flatten(json.loads(file.read_text())), flatten(json.loads(json.dumps(config)))
     if old.get("data_hash") != new.get("data_hash"):
         raise ValueError(
-            f"--resume: the run in {folder} was made with other data: {new.get('data.dir')}/manifest.json has another "
-            "hash than the run's data_manifest.json; name the folder it was started with, or another --workdir"
+            f"--resume: the run in {folder} was made with other data than {new.get('data.dir')} holds now; name the "
+            "folder it was started with, or another --workdir"
         )
     names = [n for n in sorted(old.keys() | new.keys()) if old.get(n) != new.get(n) and n not in may_differ]
     if names:

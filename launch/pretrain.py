@@ -39,6 +39,8 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     from selfpab_jax.train.checkpoint import Checkpoints
     from selfpab_jax.train.metrics import MetricsWriter
 
+    if "train" not in config:
+        raise ValueError("--config: the file describes no pre-training, expected one such as configs/selfpab.py")
     data, mesh = config["data"], sharding.data_mesh()
     sharding.check_divides(data["batch_size"], mesh)
     if not data["dir"]:
@@ -57,7 +59,8 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     write_atomically(workdir / "data_manifest.json", (Path(data["dir"]) / "manifest.json").read_bytes())
     print(
         f"{parameter_count(params):,} parameters on {mesh.size} device(s); {len(train)} windows to train on, "
-        f"{len(valid)} to validate on; {cfg.steps} steps of {data['batch_size']} ({cfg.steps * data['batch_size'] / len(train):.1f} epochs)",
+        f"{len(valid)} to validate on; {cfg.steps} steps of {data['batch_size']} "
+        f"({cfg.steps * data['batch_size'] / len(train):.1f} epochs)",
         file=sys.stderr,
     )
 

@@ -21,11 +21,12 @@ def _probe(argv: list[str] | None) -> int:
     config, workdir = json.loads(config.to_json()), Path(flags.workdir)
     check(config)
     from data_pipelines.labelled import load_labelled
-    from launch.methods import open_run_folder
+    from launch.methods import digest, open_run_folder
     from selfpab_jax.evaluate import compare, cross_validation, figures, report, windows
     from selfpab_jax.evaluate.probe import ProbeConfig
 
-    data = config["data"]
+    data, cfg = config["data"], ProbeConfig(**config["probe"])
+    compare.check_names(config["methods"], config["seeds"])
     recordings = load_labelled(data["dir"])
     cut = windows.cut(
         recordings, frames=data["window_frames"], stride=data["stride_frames"], validation=data["validation"]
@@ -34,7 +35,12 @@ def _probe(argv: list[str] | None) -> int:
     leave_one_out = cross_validation.leave_one_subject_out
     folds = cross_validation.group_k_fold(names, config["folds"]) if config["folds"] else leave_one_out(names)
     encoder = load_encoder(config)
-    open_run_folder(workdir, config, resume=flags.resume, may_differ=("data.dir", "encoder"))
+    # Folds of other recordings or of another encoder must not be mixed with these.
+    hashes = {
+        "data_hash": digest([(r.counts, r.label) for r in recordings]),
+        "encoder_hash": digest(encoder.pretrained),
+    }
+    open_run_folder(workdir, config | hashes, resume=flags.resume, may_differ=("data.dir", "encoder"))
     hours = sum(len(s.truth) for s in cut.segments) / 180_000
     people = f"{len(names)} subjects, {len(folds)} folds"
     print(f"{people}, {hours:.1f} h, activities: {', '.join(cut.names)}", file=sys.stderr)
@@ -47,7 +53,7 @@ def _probe(argv: list[str] | None) -> int:
             config["seeds"],
             cut,
             folds,
-            ProbeConfig(**config["probe"]),
+            cfg,
             encoder,
             finished=finished,
             training_subjects=config["training_subjects"],
@@ -96,11 +102,12 @@ def load_encoder(config: dict):
 
 def read_rows(file: Path) -> list[dict]:
     """The finished rows of an interrupted comparison; a last line cut short is taken out of the file."""
+    from data_pipelines.manifest import write_atomically
     from selfpab_jax.train.metrics import read_metrics
 
     rows = read_metrics(file)
     if file.exists():
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_atomically(file, "".join(json.dumps(row) + "\n" for row in rows).encode())
     return rows
 
 

@@ -69,10 +69,7 @@ def compare(
       finished: (recipe, seed, fold number) of rows an earlier, interrupted call has given.
       training_subjects: train on so many subjects only, drawn anew in each fold; 0 is all of them.
     """
-    if not recipes or not seeds:
-        raise ValueError("nothing to compare: name at least one of methods and of seeds")
-    if unknown := [name for name in recipes if name not in RECIPES]:
-        raise ValueError(f"methods: found {', '.join(unknown)}, expected some of {', '.join(RECIPES)}")
+    check_names(recipes, seeds)
     finished = set(finished)
     total = len(recipes) * len(seeds) * len(folds)
     with tqdm(total=total, initial=len(finished), desc="probe", unit="fold") as bar:
@@ -118,6 +115,14 @@ def results(rows: Iterable[dict], windows: ProbeWindows, merge: Mapping[str, int
     return {"methods": methods, "classes": [names[c] for c in codes], "protocol": dict(protocol), "seeds": seeds}
 
 
+def check_names(recipes: Sequence[str], seeds: Sequence[int]) -> None:
+    """Raises ValueError unless there is something to compare and every recipe exists."""
+    if not recipes or not seeds:
+        raise ValueError("nothing to compare: name at least one of methods and of seeds")
+    if unknown := [name for name in recipes if name not in RECIPES]:
+        raise ValueError(f"methods: found {', '.join(unknown)}, expected some of {', '.join(RECIPES)}")
+
+
 def _reduced(fold: Fold, count: int, seed: int, number: int) -> Fold:
     """The fold with `count` of its training subjects (all for 0); the draw is the same for every recipe."""
     if not count or count >= len(fold.train):
@@ -138,7 +143,8 @@ class _Bench:
 
         def encode(params, acceleration, valid, key):
             if recipe.encoder == "none":
-                return [with_context(encoder.spectrogram(acceleration, valid), recipe.context)]
+                # Padding becomes zeros, so that a frame beside it sees the same as one at a window's end.
+                return [with_context(encoder.spectrogram(acceleration, valid) * valid[..., None], recipe.context)]
             layers = encoder.encode(params, acceleration, valid, key)
             return [layers[i] for i in chosen_layers(cfg.layers, len(layers))]
 

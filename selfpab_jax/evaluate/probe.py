@@ -69,6 +69,9 @@ class ProbeConfig:
     def __post_init__(self):
         if self.select not in ("best", "last"):
             raise ValueError(f"probe.select is '{self.select}', expected best or last")
+        for name in ("steps", "batch_size", "cut_frames", "full_batch_size", "valid_every"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"probe.{name} is {value}, expected 1 or more")
 
 
 class Source(NamedTuple):
@@ -124,7 +127,7 @@ class Trainer:
 
     def __init__(self, source: Source, merge: Callable, label, held_out, cfg: ProbeConfig, *, first_step: int = 0):
         self._source, self._merge, self._cfg = source, merge, cfg
-        self.full = source.full
+        self.full, self._first_step = source.full, first_step
         self._label, self._held_out = np.asarray(label), np.asarray(held_out)
         self._arrays = source.arrays | {"label": jnp.asarray(np.where(held_out, -1, label))}
 
@@ -193,13 +196,16 @@ class Trainer:
         padded = jnp.asarray(np.resize(windows, len(self._label)))
         held = windows[(self._held_out & (self._label >= 0))[windows].any(axis=1)]
         state = {"params": params, "opt_state": self._optimizer.init(params), "step": jnp.zeros((), jnp.int32)}
-        best, history, done = (np.inf, params), [], 0
+        choose = len(held) > 0 and self._cfg.select == "best"
+        # What an earlier stage has chosen is a candidate too: training the encoder along may do harm.
+        before = self.held_out_loss(params, held) if choose and self._first_step else np.inf
+        best, history, done = (before, params), [], 0
         while done < steps:
             count = min(self._cfg.valid_every, steps - done)
             state, loss = self._run(state, self._arrays, padded, len(windows), key, count=count)
             done += count
             row = {"step": done, "loss": float(loss)}
-            if len(held) and self._cfg.select == "best":
+            if choose:
                 row["valid_loss"] = self.held_out_loss(state["params"], held)
                 if row["valid_loss"] < best[0]:
                     best = (row["valid_loss"], state["params"])

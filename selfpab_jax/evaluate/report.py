@@ -40,30 +40,6 @@ FOOTNOTE = (
 )
 
 
-def combine_seeds(runs: Sequence[Mapping]) -> dict:
-    """One results dictionary from several of one seed each; a subject's entries become lists over seeds.
-
-    Raises:
-      ValueError: no run, other classes, methods or subjects than the first run, or a seed that occurs twice.
-    """
-    if not runs:
-        raise ValueError("combining seeds needs the results of at least one run, got none")
-    first, seeds = runs[0], [seed for run in runs for seed in run["seeds"]]
-    who = [{name: sorted(method["subjects"]) for name, method in run["methods"].items()} for run in runs]
-    if any(run["classes"] != first["classes"] for run in runs) or any(one != who[0] for one in who):
-        raise ValueError("results of several seeds need the same classes, methods and subjects in every run")
-    if len(set(seeds)) != len(seeds) or len(seeds) != len(runs):
-        raise ValueError(f"each run must bring one seed of its own, got seeds {seeds} from {len(runs)} runs")
-    methods = {}
-    for name, method in first["methods"].items():
-        subjects = {
-            subject: {key: [run["methods"][name]["subjects"][subject][key] for run in runs] for key in entry}
-            for subject, entry in method["subjects"].items()
-        }
-        methods[name] = {**method, "subjects": subjects}
-    return {**first, "methods": methods, "seeds": seeds}
-
-
 def confusions(results: Mapping, method: str) -> dict[str, np.ndarray]:
     """Subject -> int64 [seeds, K, K], the confusion matrices of one method.
 

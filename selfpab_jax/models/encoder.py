@@ -30,7 +30,11 @@ class EncoderConfig:
     dtype: str = "float32"  # of activations; parameters, softmax and statistics stay float32
 
     def __post_init__(self):
-        if self.d_model % self.heads or self.d_model % 2:
+        if self.layers < 1 or self.heads < 1 or self.ff < 1:
+            raise ValueError(
+                f"model.layers, heads and ff are {self.layers}, {self.heads}, {self.ff}, expected 1 or more"
+            )
+        if self.d_model < 1 or self.d_model % self.heads or self.d_model % 2:
             raise ValueError(
                 f"model.d_model is {self.d_model}, expected an even multiple of model.heads ({self.heads})"
             )

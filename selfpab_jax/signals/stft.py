@@ -10,6 +10,7 @@ SAMPLE_RATE_HZ = 50
 N_FFT = 50  # 1 s frames, so bins lie 1 Hz apart
 HOP = 25  # half a frame
 N_BINS = N_FFT // 2 + 1
+MAGNITUDES = ("linear", "log")
 WINDOW_SAMPLES = 15_000  # 5 minutes
 CHANNELS = ("back_x", "back_y", "back_z", "thigh_x", "thigh_y", "thigh_z")
 

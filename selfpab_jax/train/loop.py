@@ -39,6 +39,11 @@ class LoopConfig:
     save_every: int = 500
     max_bad_streak: int = 10
 
+    def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            if value < 1:
+                raise ValueError(f"train.{name} is {value}, expected 1 or more")
+
     def validates(self, step: int) -> bool:
         """Whether the state after `step` is validated."""
         return step % self.valid_every == 0 or step == self.steps

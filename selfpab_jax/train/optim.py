@@ -1,6 +1,7 @@
 """Learning-rate schedule and optimizer."""
 
 import dataclasses
+import math
 
 import jax.numpy as jnp
 import optax
@@ -17,7 +18,12 @@ class OptimizerConfig:
     weight_decay: float = 1e-5  # on every parameter, biases and norms included, as published
     warmup: float = 0.07  # share of all steps
     floor: float = 0.01  # first and last rate, as a share of the peak
-    clip_norm: float | None = None  # of the global gradient; the published run does not clip
+
+    def __post_init__(self):
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"optimizer.learning_rate is {self.learning_rate}, expected a positive number")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"optimizer.warmup is {self.warmup}, expected a share from 0 to below 1")
 
 
 def warmup_linear_decay(peak: float, steps: int, *, warmup: float = 0.07, floor: float = 0.01) -> optax.Schedule:
@@ -43,6 +49,4 @@ def adamw(cfg: OptimizerConfig, steps: int) -> tuple[optax.GradientTransformatio
     """(optimizer, its schedule) for a run of `steps` updates."""
     schedule = warmup_linear_decay(cfg.learning_rate, steps, warmup=cfg.warmup, floor=cfg.floor)
     update = optax.adamw(schedule, b1=cfg.b1, b2=cfg.b2, eps=cfg.eps, weight_decay=cfg.weight_decay)
-    if cfg.clip_norm is not None:
-        update = optax.chain(optax.clip_by_global_norm(cfg.clip_norm), update)
     return update, schedule

@@ -23,7 +23,7 @@ def by_row(mesh: Mesh) -> NamedSharding:
 
 def check_divides(batch_size: int, mesh: Mesh) -> None:
     """Raises ValueError unless a batch splits evenly over the mesh."""
-    if batch_size % mesh.size:
+    if batch_size < 1 or batch_size % mesh.size:
         raise ValueError(
             f"data.batch_size is {batch_size}, expected a multiple of the {mesh.size} devices; choose such a batch size"
         )

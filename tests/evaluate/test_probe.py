@@ -1,5 +1,6 @@
 """Probing on small made-up recordings whose right answers are known."""
 
+import dataclasses
 import types
 
 import jax
@@ -187,3 +188,22 @@ def test_results_merge_codes(cut):
     rows = [{"method": "spectrogram_mlp", "seed": 0, "fold": 0, "confusion": {"a": [[1, 2], [3, 4]]}}]
     out = compare.results(rows, cut, {"3": 7, "130": 13}, {})
     assert out["classes"] == ["lying"] and out["methods"]["spectrogram_mlp"]["subjects"]["a"]["confusion"] == [[[10]]]
+
+
+def test_training_along_does_not_forget_a_better_frozen_stage(cut, encoder):
+    """A stage that does harm gives back what it was given, as measured on the held-out frames."""
+    merge, head, _ = split(probe_head(3, 16, 4, 2, seed=0))
+    cfg = dataclasses.replace(CFG, encoder_learning_rate=100.0, learning_rate=100.0, valid_every=1)
+    source = probe.trained_along(encoder.encode, cut.counts, cut.scale, cut.valid)
+    trainer = probe.Trainer(source, lambda p: merge(p, {}), cut.label, cut.held_out, cfg, first_step=1)
+    given = {"head": head, "encoder": encoder.pretrained}
+    params, history = trainer.fit(given, np.arange(len(cut.label)), steps=2, key=jax.random.key(0))
+    before = trainer.held_out_loss(given, np.flatnonzero(cut.held_out.any(axis=1)))
+    assert min(row["valid_loss"] for row in history) > before
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), params, given))
+
+
+@pytest.mark.parametrize("field", ["steps", "valid_every", "batch_size", "cut_frames", "full_batch_size"])
+def test_sizes_below_one_are_refused(field):
+    with pytest.raises(ValueError, match=f"probe.{field} is 0, expected 1 or more"):
+        probe.ProbeConfig(**{field: 0})

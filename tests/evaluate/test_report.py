@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selfpab_jax.evaluate import figures
-from selfpab_jax.evaluate.report import combine_seeds, console_table, markdown, score_results, write_report
+from selfpab_jax.evaluate.report import console_table, markdown, score_results, write_report
 from selfpab_jax.signals.stft import CHANNELS, N_BINS
 
 PERFECT, HALF, NONE = [[2, 0], [0, 2]], [[1, 1], [1, 1]], [[0, 2], [2, 0]]
@@ -48,29 +48,6 @@ def test_seeds_are_averaged_within_a_subject_first():
     np.testing.assert_allclose(scores["good"]["summary"]["per_class_f1"]["se_seeds"], [0.125, 0.125])
     assert np.isnan(scores["fixed"]["summary"]["macro_f1"]["se_seeds"])
     assert scores["poor"]["subjects"]["A"]["macro_f1"] == 0.25
-
-
-def test_combining_seeds_equals_giving_lists():
-    first = results(good=[PERFECT, PERFECT], poor=[HALF, HALF])
-    second = results(good=[PERFECT, HALF], poor=[NONE, HALF]) | {"seeds": [1]}
-    combined = combine_seeds([first, second])
-    expected = two_seeds()
-    del expected["methods"]["fixed"]
-    assert combined == expected
-
-
-@pytest.mark.parametrize(
-    ("runs", "message"),
-    [
-        ([], "at least one run"),
-        ([results(a=[HALF]), results(a=[HALF])], "one seed of its own"),
-        ([results(a=[HALF]), results(b=[HALF]) | {"seeds": [1]}], "same classes, methods and subjects"),
-        ([results(a=[HALF]), results(a=[HALF, HALF]) | {"seeds": [1]}], "same classes, methods and subjects"),
-    ],
-)
-def test_combining_seeds_refuses(runs, message):
-    with pytest.raises(ValueError, match=message):
-        combine_seeds(runs)
 
 
 @pytest.mark.parametrize(

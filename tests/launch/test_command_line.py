@@ -248,7 +248,7 @@ def test_help_lists_the_fields_of_the_config(config_path, capsys):
 
 def test_demo_stages_chain_their_folders_and_resume_what_exists(tmp_path):
     (prepare, pretrain, probe) = demo.stages(None, tmp_path)
-    assert prepare == ("prepare", ["--layout=synthetic", f"--out={tmp_path}/prepared"])
+    assert prepare == ("prepare", ["--layout=synthetic", "--subjects=8", "--hours=0.75", f"--out={tmp_path}/prepared"])
     assert pretrain[0] == "pretrain" and f"--config.data.dir={tmp_path}/prepared" in pretrain[1]
     assert probe[0] == "probe" and f"--config.encoder={tmp_path}/pretrain" in probe[1]
     assert "--resume" not in pretrain[1] + probe[1]

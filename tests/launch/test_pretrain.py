@@ -186,7 +186,7 @@ def test_what_is_refused_changes_nothing(pretrain, tmp_path, reference):
         ),
         (
             (workdir, f"--config.data.dir={other}", "--resume"),
-            f"--resume: the run in {workdir} was made with other data: ",
+            f"--resume: the run in {workdir} was made with other data than ",
         ),
     ):
         run = pretrain(*argv)

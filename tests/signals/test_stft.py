@@ -42,9 +42,7 @@ def of_short_time_fft(acceleration):
 
 def of_scipy_stft(acceleration):
     # scipy.signal.stft divides by the window's sum, 25.
-    *_, whole = scipy.signal.stft(
-        acceleration.astype(np.float64), 50, "hann", 50, 25, boundary=None, padded=False
-    )
+    *_, whole = scipy.signal.stft(acceleration.astype(np.float64), 50, "hann", 50, 25, boundary=None, padded=False)
     return 25 * np.abs(whole).transpose(2, 0, 1).reshape(whole.shape[2], -1)
 
 

@@ -48,13 +48,12 @@ def test_schedule_by_hand():
     assert (np.diff(rates[:7]) > 0).all() and (np.diff(rates[6:]) < 0).all()
 
 
-@pytest.mark.parametrize("clip_norm", [None, 0.5])
-def test_adamw_equals_torch(clip_norm, agree):
+def test_adamw_equals_torch(agree):
     """Twelve updates under the schedule; weight decay on biases too."""
     torch = pytest.importorskip("torch")
     draw, steps = np.random.default_rng(0), 12
     start = {"kernel": draw.normal(size=(5, 3)).astype(np.float32), "bias": draw.normal(size=3).astype(np.float32)}
-    cfg = OptimizerConfig(learning_rate=0.1, weight_decay=0.2, warmup=0.3, clip_norm=clip_norm)
+    cfg = OptimizerConfig(learning_rate=0.1, weight_decay=0.2, warmup=0.3)
     optimizer, _ = adamw(cfg, steps)
     theirs = {name: torch.nn.Parameter(torch.tensor(value, dtype=torch.float64)) for name, value in start.items()}
     of_torch = torch.optim.AdamW(theirs.values(), lr=1.0, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.2)
@@ -65,17 +64,15 @@ def test_adamw_equals_torch(clip_norm, agree):
         params = {name: params[name] + np.asarray(updates[name]) for name in params}
         for name, value in gradient.items():
             theirs[name].grad = torch.tensor(value, dtype=torch.float64)
-        if clip_norm:
-            torch.nn.utils.clip_grad_norm_(theirs.values(), clip_norm)
         of_torch.param_groups[0]["lr"] = transcribed(n + 1, steps, warmup=0.3, high=0.1)
         of_torch.step()
     for name, value in params.items():
         assert np.abs(value - start[name]).max() > 0.1
-        agree(f"AdamW vs torch after {steps} updates, {name}, clip {clip_norm}", value, theirs[name].detach(), 1e-6)
+        agree(f"AdamW vs torch after {steps} updates, {name}", value, theirs[name].detach(), 1e-6)
 
 
 def test_published_optimizer():
-    assert OptimizerConfig() == OptimizerConfig(1e-4, 0.9, 0.98, 1e-8, 1e-5, 0.07, 0.01, None)
+    assert OptimizerConfig() == OptimizerConfig(1e-4, 0.9, 0.98, 1e-8, 1e-5, 0.07, 0.01)
 
 
 # ---- the step, on a regression with a running mean ------------------------------------------------------------------
