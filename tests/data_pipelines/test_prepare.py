@@ -166,7 +166,7 @@ def test_hunt4(tmp_path):
         ("12", 2, 1),
     ]
     # No frame straddles the hour between two snippets.
-    assert manifest["recordings"][0]["frames"] == 2 * N_FRAMES
+    assert int(read_normalization(tmp_path / "out")["frames"]) == 2 * 2 * N_FRAMES
     assert manifest["recordings"][0]["source"]["files"] == 2 and manifest["activities"] == {}
     verify(tmp_path / "out")
     with pytest.raises(ValueError, match="layout hunt4 has no labels"):
