@@ -4,7 +4,7 @@
     selfpab probe --config=configs/probe.py --config.data.dir=prepared/har70plus --config.encoder=runs/selfpab \
         --workdir=runs/probe_har70plus
 
-Variants: `small` for an encoder of configs/selfpab.py:small on a CPU, `demo` for a minute, `smoke` for a test.
+Variants: `small` for an encoder of configs/selfpab.py:small on a CPU, `demo` for two minutes, `smoke` for a test.
 Methods: pretrained (frozen, then trained along from 3/4 of the steps), pretrained_frozen, pretrained_linear,
 random_frozen (untrained encoder), scratch, spectrogram_mlp, spectrogram_mlp_context (4 frames on each side).
 """

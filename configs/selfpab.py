@@ -5,7 +5,7 @@
 
 61.1 M parameters, about 245 GFLOP a window: 50 epochs of 100,000 h are some 12 hours of one H200 at 40 % utilisation
 in bfloat16. Variants: `small` (0.8 M parameters, log magnitudes; 10 to 20 windows a second on two CPU cores), `demo`
-(the small one for two minutes) and `smoke` (four steps of a tiny one).
+(the small one for two to three minutes) and `smoke` (four steps of a tiny one).
 """
 
 from ml_collections import ConfigDict

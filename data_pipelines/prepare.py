@@ -90,8 +90,12 @@ def prepare(
         _sweep(out)
         try:
             sidecars = _prepare_all(found, settings.cut, recorded, out, workers, progress)
-        finally:
+        except BaseException:
             _sweep(out)
+            for folder in (out / SHARDS, out / LABELLED, out):
+                with contextlib.suppress(OSError):  # what holds finished recordings stays
+                    folder.rmdir()
+            raise
         return _finish(sidecars, layout, recorded, out)
 
 
