@@ -54,6 +54,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.methods = ("pretrained", "pretrained_linear", "random_frozen", "scratch", "spectrogram_mlp")
     config.baseline = "random_frozen"  # paired differences are taken to it
     config.seeds = (0,)
+    config.classifier = ""  # a method on a pre-trained encoder to train on all subjects and keep, for `selfpab export`
     config.folds = 0  # 0: leave one subject out; k: k folds over subjects
     config.training_subjects = 0  # 0: all that are not tested
     config.data = ConfigDict()

@@ -30,6 +30,18 @@ def _features(argv: list[str]) -> int:
     return features.main(argv)
 
 
+def _import(argv: list[str]) -> int:
+    from launch import import_weights
+
+    return import_weights.main(argv)
+
+
+def _export(argv: list[str]) -> int:
+    from launch import export
+
+    return export.main(argv)
+
+
 def _bench(argv: list[str]) -> int:
     from launch import bench
 
@@ -47,6 +59,8 @@ JOBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "pretrain": (_pretrain, "pre-train an encoder on prepared windows"),
     "probe": (_probe, "train and test activity classifiers over subjects; writes the results table"),
     "features": (_features, "write the embeddings of one recording, frame by frame"),
+    "import": (_import, "make a run folder of weights trained in PyTorch, such as the published ones"),
+    "export": (_export, "write an encoder or classifier for PyTorch or ONNX"),
     "bench": (_bench, "measure the training step, the STFT or the input pipeline"),
     "demo": (_demo, "prepare, pretrain and probe in one go, on synthetic or on given recordings"),
 }

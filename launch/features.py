@@ -1,7 +1,6 @@
 """`selfpab features`: the embeddings of one recording, frame by frame, from a pre-trained encoder."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -53,7 +52,7 @@ def _features(flags: argparse.Namespace) -> None:
     from data_pipelines.manifest import PARTIAL
     from data_pipelines.readers import har_csv, hunt4
     from data_pipelines.windows import quantise, segments
-    from launch.trained import load_trained
+    from launch.trained import load_trained, recording_settings
     from selfpab_jax.evaluate.features import chosen_layers, recording_features
     from selfpab_jax.signals.stft import CHANNELS, HOP, N_FFT, N_FRAMES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
@@ -63,7 +62,7 @@ def _features(flags: argparse.Namespace) -> None:
     print(f"encoder: {flags.run}, step {run.step}", file=sys.stderr)
     is_csv = flags.layout == "harth"
     recording = har_csv.read(flags.input, need_label=False) if is_csv else hunt4.read(flags.input)
-    prepared = json.loads((flags.run / "data_manifest.json").read_text())["settings"]
+    prepared = recording_settings(flags.run)
     counts, clipped = quantise(recording.acceleration, prepared["scale_g"])  # as the encoder was trained
 
     def encode(acceleration, valid):

@@ -33,7 +33,8 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     from data_pipelines.manifest import npz_bytes, read_manifest, read_normalization, write_atomically
     from data_pipelines.pipeline import eval_batches, train_batches
     from data_pipelines.splits import split_indices
-    from launch.methods import build, digest, open_run_folder
+    from launch.methods import build
+    from launch.run_folder import digest, open_run_folder
     from selfpab_jax.models.functional import model_state, parameter_count, split
     from selfpab_jax.train import loop, optim, sharding, step
     from selfpab_jax.train.checkpoint import Checkpoints
@@ -46,9 +47,8 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     if not data["dir"]:
         raise ValueError("--config.data.dir is missing: name a folder written by `selfpab prepare`")
     manifest, normalization = read_manifest(data["dir"]), read_normalization(data["dir"])
-    train, valid = split_indices(
-        manifest, data["split"], data["valid_fraction"], config["seed"], hours=data["hours"] or None
-    )
+    share = (data["split"], data["valid_fraction"], config["seed"])
+    train, valid = split_indices(manifest, *share, hours=data["hours"] or None)
     cfg = loop.LoopConfig(**config["train"])
     method = build(config, normalization)
     merge, params, extra = split(method.model)
@@ -96,12 +96,13 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
             )
     if not stop.requested and jax.process_index() == 0:
         preview = jax.jit(lambda p, s, a, k: method.preview(merge(p, s), a, k))
-        pictures(workdir, partial(preview, state["params"], state["model_state"]), next(valid_batches()), valid_key)
+        shown = partial(preview, state["params"], state["model_state"])
+        pictures(workdir, shown, next(valid_batches()), valid_key, method.channels)
     print(f"step {int(state['step'])}; state sha256 {digest(state)}; run folder {workdir}")
     return not stop.requested
 
 
-def pictures(workdir: Path, preview, batch: dict, key) -> None:
+def pictures(workdir: Path, preview, batch: dict, key, channels: tuple[str, ...]) -> None:
     """Draws the loss curves, and the reconstruction of the first window of a batch, into the run folder."""
     import numpy as np
 
@@ -111,7 +112,7 @@ def pictures(workdir: Path, preview, batch: dict, key) -> None:
 
     loss_curves(read_metrics(workdir / "metrics.jsonl"), workdir / "figures" / "loss.png")
     parts = {name: np.asarray(value[0]) for name, value in preview(acceleration_g(batch), key).items()}
-    reconstruction(parts, workdir / "figures" / "reconstruction.png")
+    reconstruction(parts, workdir / "figures" / "reconstruction.png", channels)
 
 
 if __name__ == "__main__":

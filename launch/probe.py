@@ -21,30 +21,30 @@ def _probe(argv: list[str] | None) -> int:
     config, workdir = json.loads(config.to_json()), Path(flags.workdir)
     check(config)
     from data_pipelines.labelled import load_labelled
-    from launch.methods import digest, open_run_folder
+    from launch import classifier
+    from launch.run_folder import digest, open_run_folder
     from selfpab_jax.evaluate import compare, cross_validation, figures, report, windows
     from selfpab_jax.evaluate.probe import ProbeConfig
 
     data, cfg = config["data"], ProbeConfig(**config["probe"])
     compare.check_names(config["methods"], config["seeds"])
+    if config["classifier"]:
+        classifier.check_method(config, workdir)
     recordings = load_labelled(data["dir"])
     cut = windows.cut(
         recordings, frames=data["window_frames"], stride=data["stride_frames"], validation=data["validation"]
     )
     names = sorted({recording.subject for recording in recordings})
-    leave_one_out = cross_validation.leave_one_subject_out
-    folds = cross_validation.group_k_fold(names, config["folds"]) if config["folds"] else leave_one_out(names)
-    encoder = load_encoder(config)
+    loso, k_fold = cross_validation.leave_one_subject_out, cross_validation.group_k_fold
+    folds = k_fold(names, config["folds"]) if config["folds"] else loso(names)
+    encoder, run = load_encoder(config)
     # Folds of other recordings or of another encoder must not be mixed with these.
-    hashes = {
-        "data_hash": digest([(r.counts, r.label) for r in recordings]),
-        "encoder_hash": digest(encoder.pretrained),
-    }
-    open_run_folder(workdir, config | hashes, resume=flags.resume, may_differ=("data.dir", "encoder"))
+    data_hash = digest([(r.counts, r.label) for r in recordings])
+    hashes = {"data_hash": data_hash, "encoder_hash": digest(encoder.pretrained)}
+    open_run_folder(workdir, config | hashes, resume=flags.resume, may_differ=("data.dir", "encoder", "classifier"))
     hours = sum(len(s.truth) for s in cut.segments) / 180_000
     people = f"{len(names)} subjects, {len(folds)} folds"
     print(f"{people}, {hours:.1f} h, activities: {', '.join(cut.names)}", file=sys.stderr)
-
     rows = read_rows(workdir / FOLDS_FILE)
     finished = [(row["method"], row["seed"], row["fold"]) for row in rows]
     with (workdir / FOLDS_FILE).open("a") as file:
@@ -61,12 +61,15 @@ def _probe(argv: list[str] | None) -> int:
             rows.append(row)
             file.write(json.dumps(row) + "\n")
             file.flush()
-    protocol = {"data": data["dir"], "encoder": config["encoder"], "folds": len(folds)} | config["probe"]
-    results = compare.results(rows, cut, data["merge"], protocol)
+    protocol = {"data": data["dir"], "encoder": config["encoder"], "folds": len(folds)}
+    results = compare.results(rows, cut, data["merge"], protocol | config["probe"])
     baseline = config["baseline"] if config["baseline"] in results["methods"] else None
-    report.write_report(results, workdir, baseline)
+    scores = report.write_report(results, workdir, baseline)
     figures.comparison(results, workdir / "figures")
     print(report.console_table(results, baseline))
+    if config["classifier"]:
+        kept = classifier.keep(workdir, config, cut, encoder, run, scores, len(folds))
+        print(f"classifier {config['classifier']}, trained on all subjects: {kept}")
     print(f"run folder: {workdir}")
     return 0
 
@@ -82,7 +85,7 @@ def check(config: dict) -> None:
 
 
 def load_encoder(config: dict):
-    """The encoder of a run folder, in the form the comparison wants."""
+    """(the encoder of a run folder in the form the comparison wants, the run)."""
     from launch.methods import build
     from launch.trained import load_trained
     from selfpab_jax.evaluate.compare import Encoder
@@ -97,7 +100,7 @@ def load_encoder(config: dict):
     def random(seed):
         return split(build(run.config | {"seed": 1_000 + seed}, run.normalization).model).params
 
-    return Encoder(encode, run.params, random, lambda acceleration, valid: run.method.inputs(acceleration))
+    return Encoder(encode, run.params, random, lambda acceleration, valid: run.method.inputs(acceleration)), run
 
 
 def read_rows(file: Path) -> list[dict]:

@@ -1,13 +1,19 @@
-"""A finished or running pre-training, opened for reading."""
+"""A finished or running pre-training, an import or a kept classifier, opened for reading."""
 
+import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from launch.methods import build, load_run
+from data_pipelines.shards import Cut
+from launch.methods import build
+from launch.run_folder import load_run
+from selfpab_jax.models.encoder import EncoderConfig, spectrogram_encoder
 from selfpab_jax.models.functional import Tree, split
+from selfpab_jax.models.heads import probe_head
 from selfpab_jax.objectives.method import Method
 from selfpab_jax.train.checkpoint import Checkpoints
 
@@ -43,3 +49,35 @@ def load_trained(folder: Path, which: str) -> Trained:
         target = {"params": params, "model_state": model_state}
         params, model_state, meta = checkpoints.restore_params(target, which=which)
     return Trained(config, normalization, method, merge, params, model_state, meta["step"])
+
+
+def load_parameters(folder: Path, which: str) -> tuple[dict, dict[str, np.ndarray], Tree, Tree | None, int]:
+    """(config, normalisation statistics or {}, encoder's parameters, classifier's or None, step) of a run folder.
+
+    Unlike `load_trained` this needs no statistics, and opens what `selfpab probe` keeps as `classifier/` too.
+
+    Raises:
+      FileNotFoundError, ValueError: as `load_trained`, and for a method whose network is not the SelfPAB encoder.
+    """
+    if not (folder / "checkpoints").exists() and (folder / "folds.jsonl").exists():
+        kept = folder / "classifier"
+        hint = f"name {kept}" if kept.exists() else "let it keep one: --resume --config.classifier=pretrained"
+        raise FileNotFoundError(f"{folder} is the folder of a `selfpab probe`, a table without a model in it: {hint}")
+    config, normalization = load_run(folder, need_statistics=False)
+    if config.get("objective") != "selfpab":
+        raise ValueError(f"{folder}: config.objective is '{config.get('objective')}', only 'selfpab' can be exported")
+    cfg, head = EncoderConfig(**config["model"]), config.get("classifier")
+    target = split(spectrogram_encoder(cfg, 0)).params
+    if head:
+        shape = (len(head["layers"]), cfg.d_model, head["hidden"], len(head["labels"]))
+        target = {"encoder": target, "head": split(probe_head(*shape, 0)).params}
+    with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
+        params, _, meta = checkpoints.restore_params({"params": target, "model_state": {}}, which=which)
+    encoder, classifier = (params["encoder"], params["head"]) if head else (params, None)
+    return config, normalization, encoder, classifier, meta["step"]
+
+
+def recording_settings(folder: Path) -> dict:
+    """How a recording is to be read for this run: `scale_g` and `max_gap_s` of its data; the defaults for an import."""
+    manifest = folder / "data_manifest.json"
+    return json.loads(manifest.read_text())["settings"] if manifest.exists() else dataclasses.asdict(Cut())

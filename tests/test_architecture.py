@@ -36,7 +36,7 @@ PACKAGES = {
     "train": {"jax", "optax", "numpy"},
     "evaluate": {"jax", "optax", "numpy", "scipy", "matplotlib", "tqdm"},
     "baselines": {"jax", "optax", "numpy", "scipy", "sklearn"},
-    "interop": {"jax", "numpy", "torch", "safetensors"},
+    "interop": {"jax", "numpy", "torch", "safetensors", "onnx", "onnxscript", "onnxruntime"},
     "selfpab_jax": set(),
     "data_pipelines": {"numpy", "scipy", "grain", "tensorflow_datasets", "array_record", "pyarrow", "tqdm"},
     "launch": {"jax", "numpy", "tqdm", "ml_collections", "absl"},

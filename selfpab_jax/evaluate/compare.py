@@ -93,6 +93,17 @@ def compare(
                     }
 
 
+def train_on_all(recipe: str, windows: ProbeWindows, cfg: ProbeConfig, encoder: Encoder, *, number: int) -> Params:
+    """{"encoder", "head"}: what a recipe of a pre-trained encoder learns from every subject, with seed 0.
+
+    Args:
+      number: of folds there were, so that the draws are not those of a fold.
+    """
+    bench = _Bench(RECIPES[recipe], 0, windows, cfg, encoder)
+    params, _ = bench.fit(sorted(set(windows.subject.tolist())), number)
+    return {"encoder": encoder.pretrained} | params
+
+
 def results(rows: Iterable[dict], windows: ProbeWindows, merge: Mapping[str, int], protocol: Mapping) -> dict:
     """The rows of `compare` in the form `report` reads: per method and subject a confusion matrix for each seed.
 
@@ -169,17 +180,23 @@ class _Bench:
         merge = lambda params: self._merge(params, {})  # noqa: E731
         return Trainer(source, merge, self._windows.label, self._windows.held_out, self._cfg, first_step=first_step)
 
-    def run(self, fold: Fold, number: int) -> tuple[dict[str, np.ndarray], list[dict]]:
-        """(confusion matrices of the test subjects, training history)."""
+    def fit(self, subjects: Sequence[str], number: int) -> tuple[Params, list[dict]]:
+        """({"head"}, with "encoder" where it was trained along; training history) on these subjects."""
         key = jax.random.fold_in(jax.random.key(self._seed), number)
         params = {"head": split(self._new_head(1000 * self._seed + number)).params}
-        train, test, history, trainer = self._windows.of(fold.train), self._windows.of(fold.test), [], None
+        train, history = self._windows.of(subjects), []
         for trainer, steps in self._stages:
             if trainer.full:
                 params = params | {"encoder": self._start}
             key, stage_key = jax.random.split(key)
             params, rows = trainer.fit(params, train, steps=steps, key=stage_key)
             history += [{**row, "full": trainer.full} for row in rows]
+        return params, history
+
+    def run(self, fold: Fold, number: int) -> tuple[dict[str, np.ndarray], list[dict]]:
+        """(confusion matrices of the test subjects, training history)."""
+        params, history = self.fit(fold.train, number)
+        test, (trainer, _) = self._windows.of(fold.test), self._stages[-1]
         return score(trainer.predict(params, test), self._windows, test), history
 
 

@@ -92,7 +92,12 @@ def loss_curves(rows: Sequence[Mapping], path: str | Path) -> Path:
     return _save(figure, path)
 
 
-def reconstruction(parts: Mapping[str, np.ndarray], path: str | Path, frames: slice = slice(0, 120)) -> Path:
+def reconstruction(
+    parts: Mapping[str, np.ndarray],
+    path: str | Path,
+    channels: Sequence[str] = CHANNELS,
+    frames: slice = slice(0, 120),
+) -> Path:
     """The path of a PNG with a spectrogram as it is, as the encoder saw it, and as it was reconstructed.
 
     The panels share one colour scale, taken from the original. Altered cells are outlined in the first panel,
@@ -100,7 +105,8 @@ def reconstruction(parts: Mapping[str, np.ndarray], path: str | Path, frames: sl
 
     Args:
       parts: "original", "altered" and "reconstruction", float [T, C * F], and "cells", bool [T, C * F], the
-        altered ones; channels in the order of `CHANNELS`.
+        altered ones.
+      channels: their names, in order.
       frames: which frames to draw; by default the first minute, since 5 minutes leave a frame 2 pixels.
 
     Raises:
@@ -110,8 +116,8 @@ def reconstruction(parts: Mapping[str, np.ndarray], path: str | Path, frames: sl
 
     parts = {name: np.asarray(part)[frames] for name, part in parts.items()}
     features = parts["original"].shape[1]
-    if features != len(CHANNELS) * N_BINS:
-        raise ValueError(f"the picture needs {len(CHANNELS) * N_BINS} features a frame, found {features}")
+    if features != len(channels) * N_BINS:
+        raise ValueError(f"the picture needs {len(channels) * N_BINS} features a frame, found {features}")
     original, cells = parts["original"], parts["cells"].astype(bool)
     low, high = np.percentile(original, [1, 99])
     hop = HOP / SAMPLE_RATE_HZ
@@ -138,7 +144,7 @@ def reconstruction(parts: Mapping[str, np.ndarray], path: str | Path, frames: sl
             vmax=high,
         )
         axes.set_title(title, loc="left", fontsize=11)
-        _channel_axis(axes)
+        _channel_axis(axes, channels)
     _outline(panels[0], cells, extent)
     veil = np.where(cells.T[..., None], 0.0, np.array(FADED))  # [C * F, T, RGBA]
     panels[2].imshow(veil, origin="lower", aspect="auto", interpolation="nearest", extent=extent)
@@ -148,14 +154,14 @@ def reconstruction(parts: Mapping[str, np.ndarray], path: str | Path, frames: sl
     return _save(figure, path)
 
 
-def _channel_axis(axes) -> None:
+def _channel_axis(axes, channels: Sequence[str]) -> None:
     """Frequency ticks inside each channel's band, the channel's name beside it, lines between channels."""
-    marks = [(channel * N_BINS + hertz + 0.5, hertz) for channel in range(len(CHANNELS)) for hertz in (0, 10, 20)]
+    marks = [(channel * N_BINS + hertz + 0.5, hertz) for channel in range(len(channels)) for hertz in (0, 10, 20)]
     axes.set_yticks([at for at, _ in marks], [str(hertz) for _, hertz in marks], fontsize=7)
-    for channel, name in enumerate(CHANNELS):
+    for channel, name in enumerate(channels):
         axes.text(
             -0.035,
-            (channel + 0.5) / len(CHANNELS),
+            (channel + 0.5) / len(channels),
             name.replace("_", " "),
             transform=axes.transAxes,
             ha="right",

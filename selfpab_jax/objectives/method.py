@@ -13,6 +13,7 @@ class Method(NamedTuple):
 
     Attributes:
       model: freshly initialised.
+      channels: names of the input channels that the model looks at.
       objective: (model, batch, rng, train) -> (loss, metrics): scalars, means over the valid rows of the batch.
       encode: (model, acceleration [B, C, S] in g, mask [B, N] or None, key or None) -> layer outputs, L + 1 arrays
         [B, N, D]; what probing and feature extraction read. A key switches dropout on.
@@ -22,6 +23,7 @@ class Method(NamedTuple):
     """
 
     model: Module
+    channels: tuple[str, ...]
     objective: Callable
     encode: Callable[..., tuple[jax.Array, ...]]
     inputs: Callable[[jax.Array], jax.Array]

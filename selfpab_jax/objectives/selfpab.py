@@ -10,7 +10,14 @@ from selfpab_jax.losses import masked_l1, mean_over_valid
 from selfpab_jax.models.encoder import EncoderConfig, spectrogram_encoder
 from selfpab_jax.objectives.method import Method, acceleration_g, row_keys
 from selfpab_jax.signals.masking import Masking, alter
-from selfpab_jax.signals.stft import MAGNITUDES, log_or_linear, magnitude_spectrogram
+from selfpab_jax.signals.stft import (
+    CHANNELS,
+    MAGNITUDES,
+    N_BINS,
+    log_or_linear,
+    magnitude_spectrogram,
+    sensor_channels,
+)
 
 
 def normalised_spectrogram(acceleration, mean, std, magnitude: str):
@@ -18,32 +25,48 @@ def normalised_spectrogram(acceleration, mean, std, magnitude: str):
     return (log_or_linear(magnitude_spectrogram(acceleration), magnitude) - mean) / std
 
 
-def statistics(normalization: Mapping[str, np.ndarray], magnitude: str) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, std) [C * F] of the chosen magnitudes; a std of exactly 0 (a dead bin) becomes 1e-10, as published."""
+def statistics(normalization: Mapping[str, np.ndarray], magnitude: str, channels: slice) -> dict[str, np.ndarray]:
+    """{"mean", "std"}, float32 [C * F], of the chosen magnitudes and channels.
+
+    A std of exactly 0 (a dead bin) becomes 1e-10, as published. Statistics of one sensor alone are taken as they are.
+
+    Raises:
+      ValueError: an unknown magnitude, or statistics of neither all channels nor the chosen ones.
+    """
     if magnitude not in MAGNITUDES:
         raise ValueError(f"magnitude is '{magnitude}', expected {' or '.join(MAGNITUDES)}")
-    mean, std = (normalization[f"{magnitude}_{name}"].astype(np.float32) for name in ("mean", "std"))
-    return mean, np.where(std == 0, np.float32(1e-10), std)
+    every, chosen = len(CHANNELS) * N_BINS, slice(channels.start * N_BINS, channels.stop * N_BINS)
+    features, found = chosen.stop - chosen.start, {}
+    for name in ("mean", "std"):
+        values = normalization.get(f"{magnitude}_{name}", np.empty(0)).astype(np.float32)
+        if len(values) not in (every, features):
+            raise ValueError(
+                f"normalization.npz: {magnitude}_{name} has {len(values)} values, expected {features} for the channels "
+                f"{', '.join(CHANNELS[channels])}" + (f", or {every} for all" if features < every else "")
+            )
+        found[name] = values[chosen] if len(values) == every else values
+    return {**found, "std": np.where(found["std"] == 0, np.float32(1e-10), found["std"])}
 
 
 def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
     """The SelfPAB method.
 
     Args:
-      config: `model`, `masking`, `magnitude` ("linear" or "log") and `seed` are read.
-      normalization: `linear_mean`, `linear_std`, `log_mean`, `log_std`, each [156].
+      config: `model`, `masking`, `magnitude` ("linear" or "log"), `sensors` and `seed` are read.
+      normalization: `linear_mean`, `linear_std`, `log_mean`, `log_std`, each [156]; the two of the magnitude suffice.
     """
     masking, magnitude = Masking(**config["masking"]), config["magnitude"]
-    mean, std = statistics(normalization, magnitude)
+    channels = sensor_channels(config["sensors"])
+    mean, std = statistics(normalization, magnitude, channels).values()
     cfg = EncoderConfig(**config["model"])
     if not len(mean) == cfg.in_features == cfg.out_features:
         raise ValueError(
             f"model.in_features and out_features are {cfg.in_features} and {cfg.out_features}, expected {len(mean)}: "
-            "the spectrogram features that the data's statistics are of"
+            "26 for each channel of the sensors"
         )
 
     def inputs(acceleration):
-        return normalised_spectrogram(acceleration, mean, std, magnitude)  # [B, T, F]
+        return normalised_spectrogram(acceleration[..., channels, :], mean, std, magnitude)  # [B, T, F]
 
     def alter_batch(rng, spectrogram):
         return jax.vmap(lambda key, x: alter(key, x, masking))(row_keys(rng, len(spectrogram)), spectrogram)
@@ -71,4 +94,4 @@ def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
         }
 
     model = spectrogram_encoder(cfg, config["seed"])
-    return Method(model, objective, encode, inputs, preview)
+    return Method(model, CHANNELS[channels], objective, encode, inputs, preview)

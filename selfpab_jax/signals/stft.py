@@ -4,6 +4,8 @@ One implementation serves NumPy (statistics while preparing data) and JAX (insid
 namespace is taken from the argument.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 SAMPLE_RATE_HZ = 50
@@ -13,9 +15,23 @@ N_BINS = N_FFT // 2 + 1
 MAGNITUDES = ("linear", "log")
 WINDOW_SAMPLES = 15_000  # 5 minutes
 CHANNELS = ("back_x", "back_y", "back_z", "thigh_x", "thigh_y", "thigh_z")
+SENSORS = ("back", "thigh")
 
 # Periodic Hann (not the symmetric one of scipy.signal.get_window(..., fftbins=False)); sums to 25.
 HANN = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)).astype(np.float32)
+
+
+def sensor_channels(sensors: Sequence[str]) -> slice:
+    """Where the channels of these sensors stand in `CHANNELS`.
+
+    Raises:
+      ValueError: no sensor, an unknown one, or another order than that of the channels.
+    """
+    numbers = [SENSORS.index(name) if name in SENSORS else -1 for name in sensors]
+    if not numbers or numbers != list(range(numbers[0], numbers[-1] + 1)) or numbers[0] < 0:
+        raise ValueError(f"sensors are {', '.join(sensors) or 'none'}, expected back, thigh or both in this order")
+    each = len(CHANNELS) // len(SENSORS)
+    return slice(numbers[0] * each, (numbers[-1] + 1) * each)
 
 
 def n_frames(n_samples: int) -> int:

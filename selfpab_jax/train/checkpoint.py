@@ -178,9 +178,9 @@ class Checkpoints:
         if which == "latest":
             return newest_first
         metrics = self._read_metrics(warn=True)
-        if not metrics:
+        if not metrics and len(newest_first) > 1:
             raise FileNotFoundError(f'{self._folder}: found no checkpoint with a metric; ask for "latest".')
-        return sorted(metrics, key=lambda step: (metrics[step], -step))
+        return sorted(metrics, key=lambda step: (metrics[step], -step)) or newest_first  # the only one is the best
 
     def _read_metrics(self, *, warn: bool) -> dict[int, float]:
         metrics = {}

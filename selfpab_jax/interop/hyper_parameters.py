@@ -1,0 +1,78 @@
+"""The arguments that the published PyTorch class is made from, and ours: read from a checkpoint, written to one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# Published name: ours.
+SIZES = {
+    "input_dim": "in_features",
+    "output_dim": "out_features",
+    "d_model": "d_model",
+    "nhead": "heads",
+    "dim_feedforward": "ff",
+    "n_encoder_layers": "layers",
+}
+# What the published class can do besides; the only values for which it is the network that we have.
+FIXED = {
+    "positional_encoding": "AbsolutePositionalEncoding",
+    "seq_operation": None,
+    "output_activation": None,
+    "n_prediction_head_layers": 1,
+    "dim_prediction_head": None,
+    "loss": "maskedL1",
+    "metrics": None,
+    "optimizer": "AdamW",
+    "lr_scheduler": "LinearWUSchedule",
+}
+NETWORK = ("positional_encoding", "seq_operation", "output_activation", "n_prediction_head_layers")
+
+
+def from_published(arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Our sizes by name, and "dropout", "sensors", "magnitude", as far as the arguments state them.
+
+    Raises:
+      ValueError: a value of a wrong type, or one that asks for another network than ours.
+    """
+    for name in NETWORK:
+        found = arguments.get(name, FIXED[name])
+        if found != FIXED[name]:
+            raise ValueError(f"{where}: hyper-parameter {name} is {found!r}, expected {FIXED[name]!r}: another network")
+    stated: dict[str, Any] = {}
+    for theirs, ours in SIZES.items():
+        value = arguments.get(theirs)
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{where}: hyper-parameter {theirs} is {value!r}, expected a number from 1 on")
+        stated[ours] = value
+    dropout = arguments.get("dropout")
+    if dropout is not None:
+        if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+            raise ValueError(f"{where}: hyper-parameter dropout is {dropout!r}, expected a rate from 0 to below 1")
+        stated["dropout"] = float(dropout)
+    # These two are ours; the published models have linear magnitudes and tell the sensors by their width.
+    return stated | {name: arguments[name] for name in ("sensors", "magnitude") if name in arguments}
+
+
+def to_published(config: Mapping[str, Any], windows: int | None) -> dict[str, Any]:
+    """The arguments of a run of ours.
+
+    Args:
+      config: the run's.
+      windows: it was trained on; None where that is not known, and the number of epochs with it.
+    """
+    model, optimizer, steps = config["model"], config["optimizer"], config["train"]["steps"]
+    batch = config["data"]["batch_size"]
+    epochs = max(1, round(steps * batch / windows)) if windows else 1
+    sizes = {theirs: model[ours] for theirs, ours in SIZES.items()}
+    return FIXED | sizes | {
+        "dropout": model["dropout"],
+        "epochs": epochs,
+        "_epochs": epochs,
+        "total_step_count": steps,
+        "batch_size": batch,
+        "lr": str(optimizer["learning_rate"]),  # strings in the published checkpoint too
+        "weight_decay": str(optimizer["weight_decay"]),
+        "sensors": list(config["sensors"]),
+        "magnitude": config["magnitude"],
+    }

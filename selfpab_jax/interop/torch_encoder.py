@@ -1,0 +1,277 @@
+"""A pre-trained accelerometer encoder as a plain `torch.nn.Module`: acceleration in, features of every second out.
+
+This file imports torch and NumPy only and nothing of the project it comes from: `selfpab export --format folder` puts
+a copy beside the weights, and it may be copied into other programs (Apache License 2.0).
+
+    from torch_encoder import load
+
+    encoder = load("exported")                   # or load("exported", features="weighted") to learn a sum of layers
+    features = encoder(acceleration)             # [B, S, 6] in g at 50 Hz -> [B, T, D], a frame each half second
+    features = over_recording(encoder, signal)   # a recording of any length: [S, 6] -> [T, D]
+
+The state_dict of an encoder has the names of the published SelfPAB code (doi 10.1007/s10489-024-05322-3).
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+N_FFT, HOP, SAMPLE_RATE_HZ = 50, 25, 50  # frames of 1 s, every half second
+N_BINS = N_FFT // 2 + 1
+MAX_FRAMES = 10_000  # 83 minutes; the published class holds as many positions
+WINDOW_FRAMES = 599  # 5 minutes, as in pre-training
+FEATURES = ("last", "weighted", "all")
+MASKED_OUT = -1e30
+SAFETENSORS_TYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, one projection for queries, keys and values."""
+
+    def __init__(self, d_model: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * d_model, d_model))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * d_model))
+        self.out_proj = nn.Linear(d_model, d_model)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+
+    def forward(self, x, mask=None):
+        projected = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
+        query, key, value = projected.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # 3 of [B, H, T, D/H]
+        rate = self.dropout if self.training else 0.0
+        out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
+        return self.out_proj(out.transpose(1, 2).flatten(2))  # [B, T, D]
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each followed by add and norm (post-norm)."""
+
+    def __init__(self, d_model: int, heads: int, ff: int, dropout: float):
+        super().__init__()
+        self.self_attn = Attention(d_model, heads, dropout)
+        self.linear1, self.linear2 = nn.Linear(d_model, ff), nn.Linear(ff, d_model)
+        self.norm1, self.norm2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x, mask=None):
+        x = self.norm1(x + self.dropout(self.self_attn(x, mask)))
+        hidden = self.dropout(functional.relu(self.linear1(x)))
+        return self.norm2(x + self.dropout(self.linear2(hidden)))
+
+
+class Encoder(nn.Module):
+    """Acceleration in g at 50 Hz -> features of every frame of 1 s.
+
+    Args:
+      config: what `config.json` of an exported folder holds: `channels`, `magnitude` and `model`.
+      features: "last" (the last layer), "weighted" (a sum of embedding and layers with trainable weights that start
+        equal) or "all" (each of them).
+    """
+
+    def __init__(self, config: Mapping, features: str = "last"):
+        super().__init__()
+        if features not in FEATURES:
+            raise ValueError(f"features is '{features}', expected {', '.join(FEATURES)}")
+        model, self.channels, self.magnitude = config["model"], tuple(config["channels"]), config["magnitude"]
+        d_model, self.features = model["d_model"], features
+        self.emb = nn.ModuleDict({"lin_proj_layer": nn.Linear(model["in_features"], d_model)})
+        blocks = [Block(d_model, model["heads"], model["ff"], model["dropout"]) for _ in range(model["layers"])]
+        self.transformer_encoder = nn.ModuleDict({"layers": nn.ModuleList(blocks)})
+        out_layer = nn.Linear(d_model, model["out_features"])
+        self.prediction_head = nn.ModuleDict({"mlp": nn.ModuleDict({"out_layer": out_layer})})
+        if features == "weighted":
+            self.layer_weight = nn.Parameter(torch.full((len(blocks) + 1,), 1 / (len(blocks) + 1)))
+        # Not in the state_dict: they follow from the sizes, or come from normalization.npz.
+        for name, values in (("mean", 0.0), ("std", 1.0)):
+            self.register_buffer(name, torch.full((model["in_features"],), values), persistent=False)
+        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
+        self.register_buffer("positions", torch.from_numpy(sinusoids(d_model)), persistent=False)
+
+    def spectrogram(self, acceleration):
+        """Normalised magnitudes [B, T, F] of [B, S, C]; features are 26 bins a channel, frequency ascending."""
+        frames = acceleration.unfold(1, N_FFT, HOP) * self.window  # [B, T, C, 50]
+        magnitude = torch.fft.rfft(frames).abs().flatten(2)  # [B, T, C * 26]
+        if self.magnitude == "log":
+            magnitude = torch.log1p(magnitude)
+        return (magnitude - self.mean) / self.std
+
+    def layers(self, spectrogram, valid=None) -> list[torch.Tensor]:
+        """Embedding and layer outputs, L + 1 of [B, T, D], of normalised spectrograms [B, T, F]."""
+        mask = None
+        if valid is not None:
+            mask = torch.where(valid, 0.0, MASKED_OUT)[:, None, None, :]  # [B, 1, 1, T]
+        x = self.emb["lin_proj_layer"](spectrogram)
+        outputs = [x + self.positions[: x.shape[1]]]
+        for block in self.transformer_encoder["layers"]:
+            outputs.append(block(outputs[-1], mask))
+        return outputs
+
+    def forward(self, acceleration, valid=None):
+        """Features of acceleration.
+
+        Args:
+          acceleration: float32 [B, S, C] in g at 50 Hz, channels in the order of `self.channels`; S >= 50.
+          valid: bool [B, T], False for frames of padding, which attention then leaves out; T = (S - 50) // 25 + 1.
+
+        Returns:
+          [B, T, D] for "last" and "weighted", [B, T, L + 1, D] for "all", the embedding first.
+        """
+        if not torch.compiler.is_compiling():
+            _check_acceleration(acceleration, self.channels)
+        outputs = self.layers(self.spectrogram(acceleration), valid)
+        if self.features == "last":
+            return outputs[-1]
+        stacked = torch.stack(outputs, dim=2)  # [B, T, L + 1, D]
+        return stacked if self.features == "all" else torch.einsum("btnd,n->btd", stacked, self.layer_weight)
+
+    def reconstruct(self, spectrogram):
+        """What pre-training predicts: [B, T, F] from normalised, altered spectrograms [B, T, F]."""
+        return self.prediction_head["mlp"]["out_layer"](self.layers(spectrogram)[-1])
+
+
+class Classifier(nn.Module):
+    """Acceleration in g at 50 Hz -> log-probabilities of activities, for every frame of 1 s.
+
+    Attributes:
+      labels, codes: names and the data set's numbers of the K classes, in the order of the output.
+    """
+
+    def __init__(self, config: Mapping):
+        super().__init__()
+        head, d_model = config["classifier"], config["model"]["d_model"]
+        self.labels, self.codes = tuple(head["labels"]), tuple(head["codes"])
+        self.encoder = Encoder(config, "all")
+        self.chosen = list(head["layers"])
+        self.layer_weight = nn.Parameter(torch.full((len(self.chosen),), 1 / len(self.chosen)))
+        self.hidden = nn.Linear(d_model, head["hidden"]) if head["hidden"] else None
+        self.out = nn.Linear(head["hidden"] or d_model, len(self.labels))
+
+    def forward(self, acceleration, valid=None):
+        """Log-probabilities [B, T, K]; arguments as of `Encoder.forward`."""
+        layers = self.encoder(acceleration, valid)[:, :, self.chosen]  # [B, T, n, D]
+        x = torch.einsum("btnd,n->btd", layers, self.layer_weight)
+        if self.hidden is not None:
+            x = functional.relu(self.hidden(x))
+        return functional.log_softmax(self.out(x), dim=-1)
+
+
+def load(folder: str | Path, features: str = "last") -> Encoder | Classifier:
+    """The encoder or classifier of a folder written by `selfpab export --format folder`, in evaluation mode.
+
+    Args:
+      features: what an encoder gives, see there; a classifier gives log-probabilities whatever it says.
+
+    Raises:
+      FileNotFoundError: the folder lacks a file.
+      ValueError: a file is damaged, or its tensors are not those of the config.
+    """
+    folder = Path(folder)
+    for name in ("config.json", "model.safetensors", "normalization.npz"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder}: no {name} in it, expected what `selfpab export --format folder` wrote")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        model = Classifier(config) if config.get("classifier") else Encoder(config, features)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
+            raise
+        raise ValueError(f"{folder / 'config.json'} is damaged or incomplete ({error})") from error
+    tensors = {name: torch.from_numpy(array) for name, array in read_safetensors(folder / "model.safetensors").items()}
+    encoder = model.encoder if isinstance(model, Classifier) else model
+    # A weight for each layer is new: it is trained here, not in pre-training.
+    expected = {name for name in model.state_dict() if model is not encoder or name != "layer_weight"}
+    if wrong := sorted(expected ^ tensors.keys()):
+        raise ValueError(f"{folder}: model.safetensors does not fit config.json: {', '.join(wrong[:5])}")
+    try:
+        model.load_state_dict(tensors, strict=model is not encoder or features != "weighted")
+    except RuntimeError as error:
+        raise ValueError(f"{folder}: model.safetensors does not fit config.json: {error}") from error
+    with np.load(folder / "normalization.npz", allow_pickle=False) as file:
+        mean, std = (file[f"{encoder.magnitude}_{name}"].astype(np.float32) for name in ("mean", "std"))
+    if mean.shape != tuple(encoder.mean.shape) or std.shape != mean.shape:
+        raise ValueError(f"{folder}: normalization.npz has {mean.size} values, expected {encoder.mean.numel()}")
+    encoder.mean.copy_(torch.from_numpy(mean))
+    encoder.std.copy_(torch.from_numpy(np.where(std == 0, np.float32(1e-10), std)))
+    return model.eval()
+
+
+@torch.no_grad()
+def over_recording(model: Encoder | Classifier, acceleration, stride: int = 300, batch: int = 8) -> torch.Tensor:
+    """Features [T, ...] of every frame of one recording without gaps, from windows of 5 minutes.
+
+    Frames that several windows cover are averaged; of a classifier, as probabilities.
+
+    Args:
+      acceleration: [S, C] in g at 50 Hz, S >= 50; an array or a tensor.
+      stride: frames from one window's start to the next one's, 1 to 599.
+      batch: windows at a time.
+    """
+    device = next(model.parameters()).device
+    signal = torch.as_tensor(acceleration, dtype=torch.float32, device=device)
+    frames = (len(signal) - N_FFT) // HOP + 1
+    if frames < 1 or not 1 <= stride <= WINDOW_FRAMES:
+        raise ValueError(f"{len(signal)} samples and a stride of {stride}, expected at least {N_FFT} and 1 to 599")
+    last = max(0, frames - WINDOW_FRAMES)
+    starts = [*range(0, last, stride), last]
+    length = min(frames, WINDOW_FRAMES)
+    out, count = None, torch.zeros(frames, device=device)
+    for first in range(0, len(starts), batch):
+        chosen = starts[first : first + batch]
+        windows = torch.stack([signal[s * HOP : (s + length - 1) * HOP + N_FFT] for s in chosen])
+        found = model(windows)
+        found = found.exp() if isinstance(model, Classifier) else found
+        for start, window in zip(chosen, found, strict=True):
+            out = torch.zeros(frames, *window.shape[1:], device=device) if out is None else out
+            out[start : start + length] += window
+            count[start : start + length] += 1
+    return out / count.reshape(-1, *[1] * (out.ndim - 1))
+
+
+def sinusoids(d_model: int) -> np.ndarray:
+    """Positions float32 [10000, D], sine at even and cosine at odd features; angles in float64."""
+    rate = np.exp(-math.log(10_000.0) * np.arange(0, d_model, 2) / d_model)
+    angle = np.arange(MAX_FRAMES)[:, None] * rate  # [10000, D / 2]
+    return np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(MAX_FRAMES, d_model).astype(np.float32)
+
+
+def read_safetensors(file: Path) -> dict[str, np.ndarray]:
+    """The tensors of a .safetensors file by name.
+
+    Raises:
+      ValueError: the header does not describe the file.
+    """
+    content = Path(file).read_bytes()
+    try:
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + size])
+        header.pop("__metadata__", None)
+        tensors = {}
+        for name, entry in header.items():
+            dtype, (begin, end) = np.dtype(SAFETENSORS_TYPES[entry["dtype"]]), entry["data_offsets"]
+            part = content[8 + size + begin : 8 + size + end]
+            if not 0 <= begin <= end or len(part) != end - begin:
+                raise ValueError(f"{name} lies outside the file")
+            tensors[name] = np.frombuffer(part, dtype).reshape(entry["shape"]).copy()
+        return tensors
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is no sound .safetensors file ({error}): export or copy it again") from error
+
+
+def _check_acceleration(acceleration, channels: tuple[str, ...]) -> None:
+    if acceleration.ndim != 3 or acceleration.shape[2] != len(channels) or acceleration.shape[1] < N_FFT:
+        raise ValueError(
+            f"acceleration has shape {tuple(acceleration.shape)}, expected [B, S, {len(channels)}] with the channels "
+            f"{', '.join(channels)} in g and S >= {N_FFT} samples at {SAMPLE_RATE_HZ} Hz"
+        )
+    if acceleration.shape[1] >= (MAX_FRAMES + 1) * HOP + HOP:
+        raise ValueError(
+            f"acceleration has {acceleration.shape[1]:,} samples, expected below {(MAX_FRAMES + 2) * HOP:,} "
+            "(83 minutes) at a time: cut it into windows, or use over_recording"
+        )
