@@ -45,3 +45,32 @@ def prepared(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cohort") / "prepared"
     prepare(None, "synthetic", folder, PrepareSettings(subjects=4, hours=0.35), workers=1, progress=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def random_params():
+    """cfg -> (merge, params, model_state), every parameter drawn, norms and all biases included, in a scale that
+    keeps attention lively."""
+    import math
+
+    import jax
+    import numpy as np
+    from flax import nnx
+
+    from selfpab_jax.models.encoder import SpectrogramEncoder
+    from selfpab_jax.models.functional import split
+
+    def draw_all(cfg, seed=0):
+        draw = np.random.default_rng(seed)
+        shapes = nnx.eval_shape(lambda: SpectrogramEncoder(cfg, rngs=nnx.Rngs(0)))
+
+        def value(path, leaf):
+            if path[-1].key == "scale":
+                return draw.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
+            fan_in = leaf.shape[0] if path[-1].key == "kernel" else 100
+            return (draw.standard_normal(leaf.shape, np.float32) / math.sqrt(fan_in)).astype(np.float32)
+
+        merge, params, model_state = split(shapes)
+        return merge, jax.tree_util.tree_map_with_path(value, params), model_state
+
+    return draw_all

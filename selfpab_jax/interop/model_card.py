@@ -27,8 +27,9 @@ tags:
 ```
 
 Input: acceleration in g at 50 Hz, float32 `[batch, samples, {width}]`, with the channels
-{channels}. The axes must point as in the training data. Normalisation is part of the module. A frame is 1 s long, a new one begins every half second:
-`(samples - 50) // 25 + 1` frames. Windows of 5 minutes, as in training, serve best; `over_recording` cuts them.
+{channels}. The axes must point as in the training data. Normalisation is part of
+the module. A frame is 1 s long, a new one begins every half second: `(samples - 50) // 25 + 1` frames. Windows of
+5 minutes, as in training, serve best; `over_recording` cuts them.
 
 ## Model
 
@@ -60,7 +61,7 @@ CLASSIFIER_EXAMPLE = """from torch_encoder import load, over_recording
 classifier = load(".")
 probability = over_recording(classifier, recording)               # [samples, {width}] -> [frames, activities]
 activity = [classifier.labels[k] for k in probability.argmax(1)]  # one a half second"""
-LIMITS = """For research on physical activity with sensors ({sensors}) worn as in the training data. Not a medical device.
+LIMITS = """For research on physical activity with sensors ({sensors}) worn as in the training data. No medical device.
 
 - Other placements, orientations, sampling rates or units give numbers without meaning, and no error.
 - The encoder knows the people and the days of its training data; expect less elsewhere, and validate on labelled
