@@ -15,6 +15,7 @@ Wall times mean something on a quiet machine only; seconds of a core stand besid
 KINDS = {
     "step": ("the full-size training step against nn.TransformerEncoder; expected: 1.7 times", 4, 5),
     "stft": ("spectrograms against torch.stft", 64, 20),
+    "encode": ("features of an hour of recording against the exported PyTorch module and ONNX file", 4, 5),
     "input": ("batches from compressed shards against a DataLoader; expected: 3,300 windows/core s", 64, 10),
 }
 BUSY = 0.5  # load a core above which wall times are not to be trusted
@@ -27,11 +28,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser("bench", DESCRIPTION)
     parser.add_argument("--what", required=True, choices=(*KINDS, "all"), help=kinds)
     parser.add_argument("--json", metavar="F", type=Path, required=True, help="file for the numbers")
-    parser.add_argument("--batch", type=int, metavar="B", help="windows a batch (step 4, others 64)")
+    parser.add_argument("--batch", type=int, metavar="B", help="windows a batch (step, encode 4; others 64)")
     parser.add_argument("--threads", type=int, default=min(2, cores), metavar="N", help="for both sides (2)")
-    parser.add_argument("--repeats", type=int, metavar="N", help="rounds (step 5, stft 20, input 10)")
-    parser.add_argument("--data", metavar="DIR", help="input: a prepared folder (default: a synthetic one)")
-    parser.add_argument("--config", default="configs/selfpab.py", metavar="FILE.py[:VARIANT]", help="step: the model")
+    parser.add_argument("--repeats", type=int, metavar="N", help="rounds (step, encode 5; stft 20; input 10)")
+    parser.add_argument("--data", metavar="DIR", help="input, encode: a prepared folder (default: made up)")
+    model = "step, encode: the model"
+    parser.add_argument("--config", default="configs/selfpab.py", metavar="FILE.py[:VARIANT]", help=model)
     flags = parser.parse_args(argv)
     for name in ("batch", "repeats", "threads"):
         value = vars(flags)[name]
@@ -85,6 +87,10 @@ def _measure(what: str, flags: argparse.Namespace) -> list:
         from launch import bench_step
 
         return bench_step.measure(batch, repeats, flags.config)
+    if what == "encode":
+        from launch import bench_encode
+
+        return bench_encode.measure(batch, repeats, flags.config, flags.data)
     if what == "stft":
         from launch import bench_stft
 

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from data_pipelines.contract import fake_batch
-from launch.bench_network import Network, masked_l1, state_dict
+from launch.bench_network import Network, masked_l1
 from launch.bench_timing import Row, compare, in_turns, timed
 from launch.config_file import load_config
 from launch.methods import build
+from selfpab_jax.interop.names import to_torch
 from selfpab_jax.models.functional import model_state, parameter_count, split
 from selfpab_jax.objectives.method import acceleration_g, row_keys
 from selfpab_jax.signals.masking import Masking, alter
@@ -35,7 +36,7 @@ def measure(batch: int, repeats: int, config_name: str) -> list[Row]:
     config = json.loads(load_config(config_name).to_json())
     windows, mesh = fake_batch(batch), sharding.data_mesh(jax.devices()[:1])
     key = jax.random.key(0)
-    method = build(config, _statistics(windows))
+    method = build(config, statistics_of(windows))
     merge, params, extra = split(method.model)
 
     original = method.inputs(acceleration_g(windows))  # [B, T, F]
@@ -43,7 +44,7 @@ def measure(batch: int, repeats: int, config_name: str) -> list[Row]:
     altered, cells = jax.vmap(partial(alter, cfg=Masking(**config["masking"])))(rng, original)
     altered, original, cells = (torch.tensor(np.asarray(x)) for x in (altered, original, cells))
     network = Network(config["model"], original.shape[1])
-    network.load_state_dict(state_dict(params))
+    network.load_state_dict({name: torch.tensor(array) for name, array in to_torch(params).items()})
     _check_equal(method, params, extra, windows, key, network, (altered, original, cells))
 
     optimizer, schedule = optim.adamw(optim.OptimizerConfig(**config["optimizer"]), STEPS)
@@ -72,7 +73,7 @@ def measure(batch: int, repeats: int, config_name: str) -> list[Row]:
     return compare(f"training step, batch {batch}", times["ours"], times["PyTorch"])
 
 
-def _statistics(windows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def statistics_of(windows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Normalisation statistics of these windows themselves."""
     spectrogram = magnitude_spectrogram(np.asarray(acceleration_g(windows)))
     found = {}

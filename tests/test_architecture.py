@@ -50,6 +50,7 @@ OWNERS = {
     "selfpab_jax/train/loop.py": {"tqdm"},
     # The benchmark measures this project beside the same work in PyTorch; no other job needs these.
     "launch/bench.py": {"torch"},
+    "launch/bench_encode.py": {"torch"},
     "launch/bench_network.py": {"torch"},
     "launch/bench_step.py": {"torch"},
     "launch/bench_stft.py": {"torch"},

@@ -87,7 +87,7 @@ def write_lightning(what: Exported, hyper_parameters: Mapping[str, Any], step: i
         "global_step": step,
         "pytorch-lightning_version": LIGHTNING_VERSION,
         "state_dict": state_dict(what),
-        "loops": None,
+        "loops": {"fit_loop": {"epoch_loop.state_dict": {}}},  # what Lightning 2 looks for when it migrates the file
         "callbacks": {},
         "optimizer_states": [],
         "lr_schedulers": [],

@@ -36,6 +36,14 @@ def test_step_at_the_size_of_the_smoke_config(tmp_path, capsys):
     check(result, printed, 4)
 
 
+def test_features_of_an_hour(tmp_path, capsys, prepared):
+    pytest.importorskip("onnxruntime")
+    result, printed = run(
+        tmp_path, capsys, "--what=encode", "--config=configs/selfpab.py:smoke", "--batch=2", f"--data={prepared}"
+    )
+    check(result, printed, 8)
+
+
 def test_stft(tmp_path, capsys):
     result, printed = run(tmp_path, capsys, "--what=stft", "--batch=2")
     check(result, printed, 8)
