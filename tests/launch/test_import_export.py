@@ -132,6 +132,8 @@ def test_one_sensor_alone(prepared, recording, tmp_path, files, torch, capsys):
     values = np.loadtxt(recording, delimiter=",", skiprows=1, usecols=(4, 5, 6), dtype=np.float32)
     with torch.no_grad():
         theirs = module(torch.tensor(values)[None])[0]
+    with np.load(tmp_path / "thigh_folder" / "normalization.npz") as file:
+        np.testing.assert_array_equal(file["linear_mean"], read_normalization(prepared)["linear_mean"][78:])
     np.testing.assert_allclose(found["thigh"], theirs, atol=1e-4 * np.abs(found["thigh"]).max())
 
 
