@@ -51,7 +51,8 @@ def _import(flags: argparse.Namespace) -> None:
     from launch.methods import build
     from selfpab_jax.interop.hyper_parameters import from_published
     from selfpab_jax.interop.names import POSITIONS, from_torch, positions
-    from selfpab_jax.interop.weight_files import read_exported_config, read_statistics, read_weights
+    from selfpab_jax.interop.statistics import read_statistics
+    from selfpab_jax.interop.weight_files import read_exported_config, read_weights
     from selfpab_jax.models.functional import parameter_count
 
     folder = flags.weights if flags.weights.is_dir() else None

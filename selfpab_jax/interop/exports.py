@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import warnings
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,8 +104,10 @@ def write_folder(what: Exported, card: str, path: Path) -> None:
 
     def write(folder: Path) -> None:
         folder.mkdir()
-        (folder / "model.safetensors").write_bytes(safetensors.numpy.save(tensors(what), {"format": "pt"}))
-        (folder / "config.json").write_text(json.dumps(what.config, indent=1) + "\n")
+        weights = safetensors.numpy.save(tensors(what), {"format": "pt"})
+        (folder / "model.safetensors").write_bytes(weights)
+        config = {**what.config, "weights_crc32": zlib.crc32(weights)}  # the format has no checksum of its own
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
         np.savez(folder / "normalization.npz", allow_pickle=False, **what.normalization)
         (folder / "README.md").write_text(card)
         shutil.copyfile(MODULE, folder / MODULE.name)

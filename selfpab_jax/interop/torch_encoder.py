@@ -14,6 +14,7 @@ The state_dict of an encoder has the names of the published SelfPAB code (doi 10
 
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,7 +29,6 @@ MAX_FRAMES = 10_000  # 83 minutes; the published class holds as many positions
 WINDOW_FRAMES = 599  # 5 minutes, as in pre-training
 FEATURES = ("last", "weighted", "all")
 MASKED_OUT = -1e30
-SAFETENSORS_TYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
 
 
 class Attention(nn.Module):
@@ -183,16 +183,18 @@ def load(folder: str | Path, features: str = "last") -> Encoder | Classifier:
         if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
             raise
         raise ValueError(f"{folder / 'config.json'} is damaged or incomplete ({error})") from error
-    tensors = {name: torch.from_numpy(array) for name, array in read_safetensors(folder / "model.safetensors").items()}
+    content = (folder / "model.safetensors").read_bytes()
+    if zlib.crc32(content) != config.get("weights_crc32"):
+        raise ValueError(f"{folder}: model.safetensors does not match its checksum in config.json: copy both again")
+    tensors = {name: torch.from_numpy(array) for name, array in read_safetensors(content).items()}
     encoder = model.encoder if isinstance(model, Classifier) else model
     # A weight for each layer is new: it is trained here, not in pre-training.
-    expected = {name for name in model.state_dict() if model is not encoder or name != "layer_weight"}
-    if wrong := sorted(expected ^ tensors.keys()):
+    new = {"layer_weight"} if model is encoder else set()
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items() if name not in new}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if wrong := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
         raise ValueError(f"{folder}: model.safetensors does not fit config.json: {', '.join(wrong[:5])}")
-    try:
-        model.load_state_dict(tensors, strict=model is not encoder or features != "weighted")
-    except RuntimeError as error:
-        raise ValueError(f"{folder}: model.safetensors does not fit config.json: {error}") from error
+    model.load_state_dict(tensors, strict=not new)
     with np.load(folder / "normalization.npz", allow_pickle=False) as file:
         mean, std = (file[f"{encoder.magnitude}_{name}"].astype(np.float32) for name in ("mean", "std"))
     if mean.shape != tuple(encoder.mean.shape) or std.shape != mean.shape:
@@ -241,27 +243,17 @@ def sinusoids(d_model: int) -> np.ndarray:
     return np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(MAX_FRAMES, d_model).astype(np.float32)
 
 
-def read_safetensors(file: Path) -> dict[str, np.ndarray]:
-    """The tensors of a .safetensors file by name.
-
-    Raises:
-      ValueError: the header does not describe the file.
-    """
-    content = Path(file).read_bytes()
-    try:
-        size = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + size])
-        header.pop("__metadata__", None)
-        tensors = {}
-        for name, entry in header.items():
-            dtype, (begin, end) = np.dtype(SAFETENSORS_TYPES[entry["dtype"]]), entry["data_offsets"]
-            part = content[8 + size + begin : 8 + size + end]
-            if not 0 <= begin <= end or len(part) != end - begin:
-                raise ValueError(f"{name} lies outside the file")
-            tensors[name] = np.frombuffer(part, dtype).reshape(entry["shape"]).copy()
-        return tensors
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is no sound .safetensors file ({error}): export or copy it again") from error
+def read_safetensors(content: bytes) -> dict[str, np.ndarray]:
+    """The float32 tensors of a .safetensors file by name."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        part = bytearray(content[start + begin : start + end])  # PyTorch wants memory that it may write to
+        tensors[name] = np.frombuffer(part, np.float32).reshape(entry["shape"])
+    return tensors
 
 
 def _check_acceleration(acceleration, channels: tuple[str, ...]) -> None:

@@ -8,7 +8,8 @@ than the file has bytes. Compressed npz files are checked by their headers.
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 FORMATS = ".ckpt or .pt of PyTorch, .safetensors or .npz"
 MAX_BYTES = 8 << 30  # of all arrays of an npz file; 130 times the published model's parameters
 MAX_PICKLE_BYTES = 64 << 20  # names and hyper-parameters; the published checkpoint has less than 1 MB
-MAX_HEADER_BYTES = 1 << 20  # of one array in an npz file
+MAX_HEADER_BYTES = 10_000  # of one array in an npz file
 LFS = b"version https://git-lfs.github.com/spec"
 
 
@@ -65,20 +66,28 @@ def read_weights(file: Path) -> Weights:
 
 
 def _read_zip(file: Path) -> Weights:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            names = [entry.filename for entry in entries]
-            is_torch = any(name.split("/")[-1] == "data.pkl" for name in names)
-            if is_torch:
-                _check_torch_archive(file, archive)
-            elif any(name.endswith(".npy") for name in names):
-                return Weights(_read_npz(file, archive), {}, 0, "npz file")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{file} is damaged or cut off ({error}): copy or download it again") from error
-    if not is_torch:
-        raise ValueError(f"{file} is a zip file with neither tensors nor arrays in it, expected {FORMATS}")
+    with readable(file):
+        archive = zipfile.ZipFile(file)
+    with archive:
+        names = archive.namelist()
+        if any(name.split("/")[-1] == "data.pkl" for name in names):
+            _check_torch_archive(file, archive)
+        elif any(name.endswith(".npy") for name in names):
+            return Weights(_read_npz(file, archive), {}, 0, "npz file")
+        else:
+            raise ValueError(f"{file} is a zip file with neither tensors nor arrays in it, expected {FORMATS}")
     return _read_torch(file)
+
+
+@contextmanager
+def readable(what: Path | str) -> Iterator[None]:
+    """Makes one sentence of what the parsers of zipfile, numpy and safetensors raise: nearly anything."""
+    try:
+        yield
+    except Exception as error:
+        # The first sentence: numpy's second one advises to allow unpickling.
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).partition(". ")[0][:200]
+        raise ValueError(f"{what} is damaged or cut off ({reason}): copy or download it again") from error
 
 
 def _check_torch_archive(file: Path, archive: zipfile.ZipFile) -> None:
@@ -87,18 +96,24 @@ def _check_torch_archive(file: Path, archive: zipfile.ZipFile) -> None:
     for entry in archive.infolist():
         total += entry.file_size
         if entry.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"{file}: {entry.filename} is compressed, which PyTorch never does: made by hand")
+            raise ValueError(
+                f"{file}: {entry.filename} is compressed, which torch.save never does: TorchScript or made by hand"
+            )
         if entry.filename.endswith("data.pkl") and entry.file_size > MAX_PICKLE_BYTES:
             raise ValueError(
                 f"{file}: its description has {entry.file_size:,} bytes, expected at most {MAX_PICKLE_BYTES:,}"
             )
     if total > file.stat().st_size:
         raise ValueError(f"{file}: its parts add up to {total:,} bytes, more than the file has: made by hand")
-    if damaged := archive.testzip():
+    with readable(file):
+        damaged = archive.testzip()
+    if damaged:
         raise ValueError(f"{file} is damaged: {damaged} does not match its checksum: copy or download it again")
 
 
 def _read_torch(file: Path) -> Weights:
+    if file.name.endswith(".safetensors"):  # which PyTorch would believe
+        raise ValueError(f"{file} is a file of torch.save, not the .safetensors it is called: rename it to .pt")
     torch = import_extra("torch")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
@@ -116,14 +131,15 @@ def _read_torch(file: Path) -> Weights:
     is_checkpoint = is_mapping and isinstance(content.get("state_dict"), Mapping)
     found = content["state_dict"] if is_checkpoint else content
     if not is_mapping or not found:
-        raise ValueError(f"{file} holds {_kind(content)}, expected a Lightning checkpoint or a state_dict of tensors")
+        found = "no tensors" if is_mapping else _kind(content)
+        raise ValueError(f"{file} holds {found}, expected a Lightning checkpoint or a state_dict of tensors")
     tensors, total = {}, 0
     for name, tensor in found.items():
         total += _check_tensor(file, str(name), tensor)
         if total > file.stat().st_size:
             raise ValueError(f"{file}: its tensors claim more bytes than the file has: it was made by hand")
         narrow = tensor.dtype in (torch.float16, torch.bfloat16)
-        tensors[str(name)] = (tensor.detach().float() if narrow else tensor.detach()).numpy()
+        tensors[str(name)] = (tensor.float() if narrow else tensor).detach().resolve_neg().numpy()
     if not is_checkpoint:
         return Weights(tensors, {}, 0, "state_dict")
     given = content.get("hyper_parameters")
@@ -138,7 +154,8 @@ def _check_tensor(file: Path, name: str, tensor) -> int:
     torch = import_extra("torch")
     if not isinstance(tensor, torch.Tensor):
         raise ValueError(f"{file}: {name} is {_kind(tensor)}, expected a tensor")
-    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    plain = plain and not tensor.is_quantized and not tensor.is_nested
     if not plain or tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise ValueError(f"{file}: {name} is a tensor of {tensor.dtype}, {tensor.layout}, expected plain float32")
     size = tensor.numel() * tensor.element_size()
@@ -148,49 +165,50 @@ def _check_tensor(file: Path, name: str, tensor) -> int:
 
 
 def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
+    import jax  # noqa: F401  (numpy has no bfloat16 before)
+
     safetensors = import_extra("safetensors")
-    try:
-        with safetensors.safe_open(file, framework="numpy") as content:
-            return {name: _float32(file, name, content.get_tensor(name)) for name in content.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, TypeError) as error:
-        raise ValueError(f"{file} is no sound .safetensors file ({error}): copy or download it again") from error
+    with readable(file):
+        content = safetensors.safe_open(file, framework="numpy")
+    tensors = {}
+    with content:
+        for name in content.keys():  # noqa: SIM118
+            dtype = content.get_slice(name).get_dtype()
+            if dtype not in ("F32", "F16", "BF16"):
+                raise ValueError(f"{file}: {name} is of type {dtype}, expected F32")
+            with readable(f"{file}: {name}"):
+                tensors[name] = content.get_tensor(name).astype(np.float32, copy=False)
+    return tensors
 
 
 def _read_npz(file: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     total, tensors = 0, {}
     for entry in archive.infolist():
         name = entry.filename.removesuffix(".npy")
-        with archive.open(entry) as stream:
-            shape, dtype = _npy_header(file, name, stream)
-            size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-            total += size
-            if size + stream.tell() != entry.file_size or total > MAX_BYTES:
-                raise ValueError(
-                    f"{file}: {name} claims {size:,} bytes in an entry of {entry.file_size:,}, expected equal numbers "
-                    f"and at most {MAX_BYTES:,} bytes in all: the file is damaged or made by hand"
-                )
-        with archive.open(entry) as stream:
-            tensors[name] = _float32(file, name, np.lib.format.read_array(stream, allow_pickle=False))
+        with readable(f"{file}: {name}"), archive.open(entry) as stream:
+            shape, dtype = _npy_header(stream)
+            header = stream.tell()
+        if dtype.name not in ("float32", "float16"):
+            raise ValueError(f"{file}: {name} is of type {dtype}, expected float32; objects would need unpickling")
+        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        total += size
+        if header + size != entry.file_size or total > MAX_BYTES:
+            raise ValueError(
+                f"{file}: {name} claims {size:,} bytes in an entry of {entry.file_size:,}, expected equal numbers "
+                f"and at most {MAX_BYTES:,} bytes in all: the file is damaged or made by hand"
+            )
+        with readable(f"{file}: {name}"), archive.open(entry) as stream:
+            array = np.lib.format.read_array(stream, allow_pickle=False, max_header_size=MAX_HEADER_BYTES)
+            tensors[name] = array.astype(np.float32, copy=False)
     return tensors
 
 
-def _npy_header(file: Path, name: str, stream) -> tuple[tuple[int, ...], np.dtype]:
+def _npy_header(stream) -> tuple[tuple[int, ...], np.dtype]:
     """(shape, dtype) that the header of one array claims."""
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, _, dtype = read(stream, MAX_HEADER_BYTES)
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{file}: {name} is no array of numbers ({error}): the file is damaged") from error
-    if dtype.kind != "f":
-        raise ValueError(f"{file}: {name} is of type {dtype}, expected float32; objects would need unpickling")
+    version = np.lib.format.read_magic(stream)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    shape, _, dtype = read(stream, MAX_HEADER_BYTES)
     return shape, dtype
-
-
-def _float32(file: Path, name: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.name not in ("float32", "float16", "bfloat16"):
-        raise ValueError(f"{file}: {name} is of type {array.dtype}, expected float32")
-    return array.astype(np.float32, copy=False)
 
 
 def _kind(value: object) -> str:
@@ -210,7 +228,7 @@ def import_extra(package: str):
             import onnxruntime as found
             import onnxscript  # noqa: F401  (what torch.onnx builds the graph with)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is not installed: pip install 'selfpab_jax[torch]'") from error
+        raise ValueError(f"{package} is not installed: pip install 'selfpab_jax[torch]'") from error
     return found
 
 
@@ -227,53 +245,11 @@ def read_exported_config(folder: Path) -> dict[str, Any]:
         config = json.loads(file.read_text())
         stated = {name: value for name, value in config["model"].items() if name != "dtype"}
         stated |= {name: config[name] for name in ("sensors", "magnitude")}
-        classifier = config["classifier"]
+        classifier, crc32 = config["classifier"], config["weights_crc32"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is damaged or incomplete ({error}): export it again") from error
     if classifier:
         raise ValueError(f"{folder} holds a classifier, expected an encoder: export the pre-training run instead")
+    if zlib.crc32((folder / "model.safetensors").read_bytes()) != crc32:
+        raise ValueError(f"{folder}: model.safetensors does not match its checksum in config.json: copy both again")
     return stated
-
-
-def read_statistics(folder: Path, magnitude: str) -> dict[str, np.ndarray]:
-    """{"<magnitude>_mean", "<magnitude>_std"} float32, from mean.csv and std.csv or from a normalization.npz.
-
-    The csv files are the published ones: one number a line and no header; 156 lines, or 78 for one sensor.
-
-    Raises:
-      FileNotFoundError: neither is in the folder; ValueError: not the numbers they should hold.
-    """
-    found = {}
-    if (folder / "normalization.npz").is_file():
-        try:
-            with np.load(folder / "normalization.npz", allow_pickle=False) as file:
-                found = {key: file[key] for key in (f"{magnitude}_mean", f"{magnitude}_std") if key in file}
-        except (ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{folder / 'normalization.npz'} is damaged ({type(error).__name__})") from error
-        if len(found) < 2:
-            raise ValueError(f"{folder / 'normalization.npz'} has no statistics of {magnitude} magnitudes")
-    else:
-        for name in ("mean", "std"):
-            file = folder / f"{name}.csv"
-            if not file.is_file():
-                raise FileNotFoundError(f"--norm: found neither {name}.csv nor normalization.npz in {folder}")
-            found[f"{magnitude}_{name}"] = _csv_column(file)
-    mean, std = found.values()
-    if mean.shape != std.shape or not np.isfinite([mean, std]).all() or (std < 0).any():
-        raise ValueError(
-            f"--norm: {folder} holds {len(mean)} means and {len(std)} standard deviations, expected as many of both, "
-            "finite, and no negative deviation"
-        )
-    return {key: values.astype(np.float32) for key, values in found.items()}
-
-
-def _csv_column(file: Path) -> np.ndarray:
-    values = []
-    for number, line in enumerate(file.read_text(errors="replace").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            values.append(float(line))
-        except ValueError as error:
-            raise ValueError(f"{file} line {number}: found {line[:40]!r}, expected one number a line") from error
-    return np.array(values)

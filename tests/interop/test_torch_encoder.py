@@ -1,6 +1,7 @@
 """The PyTorch module that is exported, against the encoder it comes from; and alone, without JAX."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 import textwrap
@@ -203,11 +204,20 @@ def test_mistakes_are_one_sentence(exported, small, tmp_path, torch):
     content = file.read_bytes()
     for damaged in (content[:-8], content[:100], b"\xff" * 100, b""):
         file.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"no sound \.safetensors file"):
+        with pytest.raises(ValueError, match=r"model.safetensors does not match its checksum in config.json"):
             torch_encoder.load(tmp_path / "e")
-    file.write_bytes(content.replace(b"linear1.bias", b"linear9.bias"))
-    with pytest.raises(ValueError, match="does not fit config.json: .*linear1.bias"):
-        torch_encoder.load(tmp_path / "e")
+    file.write_bytes(content)
+    config = json.loads((tmp_path / "e" / "config.json").read_text())
+    for change, sentence in (
+        ({"layers": 3}, "does not fit config.json: .*layers.2.linear1.bias"),
+        ({"ff": 40}, "does not fit config.json: .*layers.0.linear1.bias, "),
+        ({"in_features": 78}, "does not fit config.json"),
+        ({"heads": None}, "config.json is damaged or incomplete"),
+    ):
+        model = json.dumps({**config, "model": {**config["model"], **change}})
+        (tmp_path / "e" / "config.json").write_text(model)
+        with pytest.raises(ValueError, match=sentence):
+            torch_encoder.load(tmp_path / "e")
 
 
 def test_the_copied_file_works_alone(exported, small, acceleration, tmp_path, torch):
