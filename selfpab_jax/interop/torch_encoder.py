@@ -36,6 +36,8 @@ class Attention(nn.Module):
 
     def __init__(self, d_model: int, heads: int, dropout: float):
         super().__init__()
+        if d_model % heads:
+            raise ValueError(f"config.json: d_model is {d_model}, expected a multiple of heads ({heads})")
         self.heads, self.dropout = heads, dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * d_model, d_model))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * d_model))

@@ -5,7 +5,6 @@ import json
 import pickle
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -155,10 +154,11 @@ def test_one_flipped_byte_in_a_tensor(torch, checkpoint, arrays, refused):
     refused(bytes(content), r"is damaged: \S+/data/\d+ does not match its checksum")
 
 
-class SideEffect(NamedTuple):
+class SideEffect:
     """Creates a file when it is unpickled."""
 
-    file: Path
+    def __init__(self, file: Path):
+        self.file = file
 
     def __reduce__(self):
         return Path.touch, (self.file,)
