@@ -41,4 +41,5 @@ def _sentence(error: Exception) -> str:
     """One line that says what went wrong; an error of the operating system as `file: reason`."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split()) or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in words)  # names come from files of any content

@@ -1,6 +1,5 @@
 """From weights trained elsewhere to a run folder."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -63,7 +62,7 @@ def write_imported(
     def write(draft: Path) -> None:
         draft.mkdir()
         write_atomically(draft / "config.json", json_bytes(config))
-        write_atomically(draft / IMPORTED, json.dumps(source, indent=1, default=str).encode() + b"\n")
+        write_atomically(draft / IMPORTED, json_bytes(source))
         if normalization:
             write_atomically(draft / "normalization.npz", npz_bytes(normalization))
         if positions is not None:

@@ -146,9 +146,9 @@ def _size(axis: str, sizes: Mapping[str, int]) -> int:
 def _sizes(tensors: Mapping[str, np.ndarray], where: str) -> dict[str, int]:
     """Sizes as most vectors tell them: a vector cannot be transposed, and one wrong one is outvoted."""
     numbers = [name.removeprefix(BLOCK).split(".")[0] for name in tensors if name.startswith(BLOCK)]
-    layers = 1 + max((int(number) for number in numbers if number.isdigit()), default=-1)
     # A block's number must not decide how long the table gets.
-    layers = min(layers, len(numbers))
+    counted = {number for number in numbers if number.isdecimal() and len(number) < 5}
+    layers = min(len(numbers), 1 + max(map(int, counted), default=-1))
     votes: dict[str, Counter] = {}
     for row in table(layers):
         if len(row.shape) == 1 and row.torch in tensors and tensors[row.torch].ndim == 1:

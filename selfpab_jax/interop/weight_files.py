@@ -27,7 +27,7 @@ class Weights(NamedTuple):
 
     Attributes:
       tensors: by name; float32, or float16 and bfloat16 widened to it, which is exact.
-      hyper_parameters: a Lightning checkpoint's, flat; empty for other files.
+      hyper_parameters: a Lightning checkpoint's, flat, as far as they are plain values; empty for other files.
       step: a Lightning checkpoint's training step, else 0.
       kind: "Lightning checkpoint", "state_dict", "safetensors file" or "npz file".
     """
@@ -146,7 +146,14 @@ def _read_torch(file: Path) -> Weights:
     given = given.get("args", given) if isinstance(given, Mapping) else {}
     step = content.get("global_step")
     step = step if isinstance(step, int) and step >= 0 else 0
-    return Weights(tensors, dict(given) if isinstance(given, Mapping) else {}, step, "Lightning checkpoint")
+    given = given if isinstance(given, Mapping) else {}
+    plain = {str(name): value for name, value in given.items() if _is_plain(value)}
+    return Weights(tensors, plain, step, "Lightning checkpoint")
+
+
+def _is_plain(value: object) -> bool:
+    parts = value if isinstance(value, list) else [value]
+    return all(part is None or isinstance(part, (str, int, float)) for part in parts)
 
 
 def _check_tensor(file: Path, name: str, tensor) -> int:

@@ -79,7 +79,9 @@ def test_all_problems_are_in_one_sentence(tensors):
         (lambda t: {}, "found: none"),
         (lambda t: t | {POSITIONS: positions(20) + 0.1}, "pe differs by 0.1 from the sinusoids"),
         (lambda t: t | {POSITIONS: positions(22)}, r"pe is \(1, 10000, 22\), expected \(1, 10000, 20\)"),
-        (lambda t: t | {"transformer_encoder.layers.999999999.norm1.bias": np.zeros(20, np.float32)}, "missing"),
+        (lambda t: t | {"transformer_encoder.layers.²": np.zeros(20, np.float32)}, "not of this network"),
+        (lambda t: t | {"transformer_encoder.layers.9999.norm1.bias": np.zeros(20, np.float32)}, "missing"),
+        (lambda t: t | {f"transformer_encoder.layers.{'9' * 5000}.x": np.zeros(20, np.float32)}, "not of this network"),
     ],
 )
 def test_what_it_refuses(change, sentence, tensors):
