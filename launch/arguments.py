@@ -1,6 +1,7 @@
 """Command lines of single jobs: flags in full only, every mistake one sentence. Standard library only."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -19,10 +20,15 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
         """Namespace of the flags; ValueError naming the first unknown flag and the nearest known one."""
+        # Before argparse looks for flags that are missing: a misspelt one is the better thing to say.
+        known = [option for action in self._actions for option in action.option_strings]
+        given = (word.split("=", 1)[0] for word in (sys.argv[1:] if args is None else args) if word.startswith("--"))
+        for name in given:
+            if name not in known:
+                self.error(f"unknown flag {name}{nearest(name, known)}")
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             name = unknown[0].split("=", 1)[0]
-            known = [option for action in self._actions for option in action.option_strings]
             if not name.startswith("-"):
                 self.error(f"unexpected argument {name!r}: every value belongs to a flag")
             self.error(f"unknown flag {name}{nearest(name, known)}")

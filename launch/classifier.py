@@ -70,6 +70,7 @@ def keep(
         "subjects": subjects,
         "hours": sum(len(segment.truth) for segment in windows.segments) / 180_000,
         "encoder_step": run.step,
+        "tuned": RECIPES[method].unfreeze_at < 1,
         "scores": lines,
     }
 

@@ -58,7 +58,10 @@ def training(folder: Path, config: Mapping, step: int) -> dict[str, Any]:
     data, source = _json(folder / "data_manifest.json"), _json(folder / IMPORTED)
     kept = config.get("classifier") or {}
     rows: dict[str, Any] = {
-        "data": f"layout {data['layout']}, prepared data {data['hash'][:12]}" if data else None,
+        "data": f"{Path(config['data']['dir']).name} (layout {data['layout']}, sha256 {data['hash'][:12]})"
+        if data
+        else None,
+        "licence of the data": None,
         "hours, subjects, windows of 5 minutes": f"{data['hours']:.1f}, {data['subjects']}, {data['windows']}"
         if data
         else None,
@@ -67,12 +70,14 @@ def training(folder: Path, config: Mapping, step: int) -> dict[str, Any]:
         rows["of these used"] = f"{config['data']['hours']:g} h"
     if source:
         rows["imported from"] = f"{source['file']} ({source['kind']}, sha256 {source['sha256'][:12]})"
+        rows["statistics from"] = source["statistics"] and Path(source["statistics"]).name
     else:
         rows["steps, batch, seed"] = f"{config['train']['steps']}, {config['data']['batch_size']}, {config['seed']}"
-    rows["step of these weights"] = kept.get("encoder_step", step)
+    rows["pre-training step of these weights"] = kept.get("encoder_step", step)
     if kept:
         rows["classifier trained on"] = f"{kept['data']}, {kept['subjects']} subjects, {kept['hours']:.1f} h, labelled"
-        rows["classifier's method"] = f"{kept['method']}, {step} steps"
+        along = ", the encoder trained along" if kept["tuned"] else ""
+        rows["classifier's method"] = f"{kept['method']}, {step} steps{along}"
     return rows
 
 

@@ -49,36 +49,40 @@ def _import(flags: argparse.Namespace) -> None:
     from launch.config_file import load_config
     from launch.imported import chosen_sensors, write_imported
     from launch.methods import build
-    from selfpab_jax.interop.hyper_parameters import from_published
+    from selfpab_jax.interop.hyper_parameters import checked, from_published
     from selfpab_jax.interop.names import POSITIONS, from_torch, positions
-    from selfpab_jax.interop.statistics import read_statistics
+    from selfpab_jax.interop.statistics import magnitude_of, read_statistics
     from selfpab_jax.interop.weight_files import read_exported_config, read_weights
     from selfpab_jax.models.functional import parameter_count
 
     folder = flags.weights if flags.weights.is_dir() else None
+    if folder and (folder / "checkpoints").exists():
+        raise ValueError(f"--weights: {folder} is a run folder already: probe, features and export take it as it is")
     file = folder / "model.safetensors" if folder else flags.weights
     weights = read_weights(file)
     print(f"{file}: {weights.kind}, {len(weights.tensors)} tensors, step {weights.step}", file=sys.stderr)
-    stated = read_exported_config(folder) if folder else from_published(weights.hyper_parameters, str(file))
+    found = read_exported_config(folder) if folder else from_published(weights.hyper_parameters, str(file))
+    stated = checked(found, str(file))
     for name in ("heads", "magnitude"):
         given, found = vars(flags)[name], stated.get(name)
         if given and found and given != found:
             raise ValueError(f"--{name} is {given}, but {file} was made with {found}: leave the flag out")
         stated[name] = given or found
-    dropout, magnitude = stated.pop("dropout", None), stated.pop("magnitude", None) or "linear"
-    told = stated.pop("sensors", None)
+    dropout, told, magnitude = (stated.pop(name, None) for name in ("dropout", "sensors", "magnitude"))
     cfg, params = from_torch(weights.tensors, stated, str(file))
     cfg = cfg if dropout is None else dataclasses.replace(cfg, dropout=dropout)
     given = SENSORS[flags.sensors] if flags.sensors else None
     sensors = chosen_sensors(given, told, cfg.in_features, str(file))
     norm = flags.norm or folder
+    assumed = "" if magnitude or norm else " (assumed)"
+    magnitude = magnitude or (magnitude_of(norm) if norm else "linear")
     normalization = read_statistics(norm, magnitude) if norm else {}
     config = json.loads(load_config(CONFIG).to_json())
     config |= {"sensors": sensors, "magnitude": magnitude, "model": dataclasses.asdict(cfg)}
     with file.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     source = {"file": file.name, "sha256": sha256, "kind": weights.kind, "step": weights.step}
-    source["hyper_parameters"] = weights.hyper_parameters
+    source |= {"statistics": str(norm) if norm else None, "hyper_parameters": weights.hyper_parameters}
     if normalization:
         build(config, normalization)  # refuses statistics of other features
     buffer = weights.tensors.get(POSITIONS)
@@ -86,7 +90,8 @@ def _import(flags: argparse.Namespace) -> None:
     write_imported(flags.out, config, normalization, params, kept, source)
     print(
         f"{parameter_count(params):,} parameters: {cfg.in_features} features ({' and '.join(sensors)}), width "
-        f"{cfg.d_model}, {cfg.heads} heads, feed-forward {cfg.ff}, {cfg.layers} layers; statistics: {norm or 'none'}"
+        f"{cfg.d_model}, {cfg.heads} heads, feed-forward {cfg.ff}, {cfg.layers} layers; {magnitude} "
+        f"magnitudes{assumed}, statistics: {norm or 'none'}"
     )
     if not norm:
         print(f"without --norm, {flags.out} can be exported but not probed", file=sys.stderr)

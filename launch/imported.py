@@ -22,7 +22,8 @@ def chosen_sensors(given: list[str] | None, told: list[str] | None, features: in
       ValueError: it is open which, or the three contradict each other.
     """
     if given and told and given != told:
-        raise ValueError(f"--sensors is {given}, but {where} was made for {' and '.join(told)}: leave the flag out")
+        named, made = " and ".join(given), " and ".join(told)
+        raise ValueError(f"--sensors names {named}, but {where} was made for {made}: leave the flag out")
     of_one = features_of(SENSORS[:1])
     sensors = given or told or (list(SENSORS) if features == features_of(SENSORS) else None)
     if sensors is None and features == of_one:

@@ -61,7 +61,7 @@ def load_parameters(folder: Path, which: str) -> tuple[dict, dict[str, np.ndarra
     """
     if not (folder / "checkpoints").exists() and (folder / "folds.jsonl").exists():
         kept = folder / "classifier"
-        hint = f"name {kept}" if kept.exists() else "let it keep one: --resume --config.classifier=pretrained"
+        hint = f"name {kept}" if kept.exists() else "let it keep one: --resume --config.classifier=METHOD"
         raise FileNotFoundError(f"{folder} is the folder of a `selfpab probe`, a table without a model in it: {hint}")
     config, normalization = load_run(folder, need_statistics=False)
     if config.get("objective") != "selfpab":

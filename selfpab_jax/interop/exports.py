@@ -3,6 +3,7 @@
 Everything is written beside its place under a temporary name and renamed when it is complete.
 """
 
+import errno
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from selfpab_jax.interop.weight_files import import_extra
 
 MODULE = Path(__file__).with_name("torch_encoder.py")
 LIGHTNING_VERSION = "1.6.4"  # the release that the published code pins; newer ones migrate its checkpoints
-PARTIAL = ".partial"
+PARTIAL = ".selfpab-partial"  # a name that nobody else gives: what bears it is removed
 ONNX_OPSET = 18
 ONNX_MIN_SAMPLES = 75  # two frames: PyTorch traces a dimension of one as a constant
 ONNX_TOLERANCE = 1e-4  # of a whole model in float32, relative to the largest value
@@ -72,8 +73,7 @@ def state_dict(what: Exported) -> dict[str, Any]:
 
 def write_state_dict(what: Exported, path: Path) -> None:
     """A .pt file that the published class loads with strict=True."""
-    torch = import_extra("torch")
-    write_whole(path, lambda draft: torch.save(state_dict(what), draft))
+    write_whole(path, lambda draft: _torch_save(state_dict(what), draft))
 
 
 def write_lightning(what: Exported, hyper_parameters: Mapping[str, Any], step: int, path: Path) -> None:
@@ -82,7 +82,6 @@ def write_lightning(what: Exported, hyper_parameters: Mapping[str, Any], step: i
     Args:
       hyper_parameters: the flat arguments that the published class is made from.
     """
-    torch = import_extra("torch")
     content = {
         "epoch": int(hyper_parameters.get("epochs", 0)),
         "global_step": step,
@@ -95,7 +94,16 @@ def write_lightning(what: Exported, hyper_parameters: Mapping[str, Any], step: i
         "hparams_name": "kwargs",
         "hyper_parameters": {"args": dict(hyper_parameters)},
     }
-    write_whole(path, lambda draft: torch.save(content, draft))
+    write_whole(path, lambda draft: _torch_save(content, draft))
+
+
+def _torch_save(content: Mapping, draft: Path) -> None:
+    torch = import_extra("torch")
+    try:
+        with draft.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # its writer finds that bytes are missing, and does not ask why
+        raise OSError(errno.EIO, "could not be written whole, is the disk full?") from error
 
 
 def write_folder(what: Exported, card: str, path: Path) -> None:
@@ -204,13 +212,19 @@ def _onnx_program(module, example):
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` make a file or folder under a temporary name and renames it to `path`."""
-    draft = path.with_name(path.name + PARTIAL)
+    """Lets `write` make a file or folder under a temporary name and renames it to `path`.
+
+    Raises:
+      OSError: it could not be written; `path` is named where the system does not say which file.
+    """
+    draft = path.with_name(f".{path.name}{PARTIAL}")
     discard(draft)  # of a process that was killed
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         write(draft)
         os.replace(draft, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         discard(draft)
 

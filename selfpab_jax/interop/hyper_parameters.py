@@ -28,30 +28,38 @@ NETWORK = ("positional_encoding", "seq_operation", "output_activation", "n_predi
 
 
 def from_published(arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Our sizes by name, and "dropout", "sensors", "magnitude", as far as the arguments state them.
+    """Our sizes by name, and "dropout", "sensors", "magnitude", as far as the arguments state them; not `checked`.
 
     Raises:
-      ValueError: a value of a wrong type, or one that asks for another network than ours.
+      ValueError: a value that asks for another network than ours.
     """
     for name in NETWORK:
         found = arguments.get(name, FIXED[name])
         if found != FIXED[name]:
             raise ValueError(f"{where}: hyper-parameter {name} is {found!r}, expected {FIXED[name]!r}: another network")
-    stated: dict[str, Any] = {}
-    for theirs, ours in SIZES.items():
-        value = arguments.get(theirs)
-        if value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{where}: hyper-parameter {theirs} is {value!r}, expected a number from 1 on")
-        stated[ours] = value
-    dropout = arguments.get("dropout")
-    if dropout is not None:
-        if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-            raise ValueError(f"{where}: hyper-parameter dropout is {dropout!r}, expected a rate from 0 to below 1")
-        stated["dropout"] = float(dropout)
-    # These two are ours; the published models have linear magnitudes and tell the sensors by their width.
-    return stated | {name: arguments[name] for name in ("sensors", "magnitude") if name in arguments}
+    # The last two are ours; the published models have linear magnitudes and tell the sensors by their width.
+    names = SIZES | {name: name for name in ("dropout", "sensors", "magnitude")}
+    return {ours: arguments[theirs] for theirs, ours in names.items() if theirs in arguments}
+
+
+def checked(stated: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What `from_published` or an exported config.json states, without what is None.
+
+    Raises:
+      ValueError: a value of a wrong type or out of range.
+    """
+    expected = {
+        "dropout": ("a rate from 0 to below 1", lambda v: isinstance(v, (int, float)) and 0 <= v < 1),
+        "sensors": ("back, thigh or both", lambda v: v in (["back"], ["thigh"], ["back", "thigh"])),
+        "magnitude": ("linear or log", lambda v: v in ("linear", "log")),
+    }
+    size = ("a number from 1 on", lambda v: isinstance(v, int) and not isinstance(v, bool) and v > 0)
+    stated = {name: value for name, value in stated.items() if value is not None}
+    for name, value in stated.items():
+        what, is_right = expected.get(name, size)
+        if not is_right(value):
+            raise ValueError(f"{where}: {name} is {value!r} by its hyper-parameters, expected {what}")
+    return stated
 
 
 def to_published(config: Mapping[str, Any], windows: int | None) -> dict[str, Any]:
@@ -59,7 +67,8 @@ def to_published(config: Mapping[str, Any], windows: int | None) -> dict[str, An
 
     Args:
       config: the run's.
-      windows: it was trained on; None where that is not known, and the number of epochs with it.
+      windows: it was trained on; None where that is not known, and the number of epochs with it. Of an import without
+        arguments of its own the published training is stated, since the class cannot do without.
     """
     model, optimizer, steps = config["model"], config["optimizer"], config["train"]["steps"]
     batch = config["data"]["batch_size"]

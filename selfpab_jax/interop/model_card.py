@@ -66,7 +66,8 @@ LIMITS = """For research on physical activity with sensors ({sensors}) worn as i
 - Other placements, orientations, sampling rates or units give numbers without meaning, and no error.
 - The encoder knows the people and the days of its training data; expect less elsewhere, and validate on labelled
   recordings of your own population before you report results.
-- Frames of non-wear are encoded like any other; take them out before or after.{more}"""
+- Frames of non-wear are encoded like any other; take them out before or after. Cut the recording at gaps: one value
+  that is not finite spoils its whole window.{more}"""
 
 
 def card(config: Mapping[str, Any], license: str) -> str:

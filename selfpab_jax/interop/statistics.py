@@ -7,6 +7,25 @@ import numpy as np
 from selfpab_jax.interop.weight_files import readable
 
 
+def magnitude_of(folder: Path) -> str:
+    """The kind of magnitudes that the folder's statistics are of, "linear" or "log"; of the published csv files linear.
+
+    Raises:
+      ValueError: a normalization.npz with statistics of both kinds, or of neither.
+    """
+    file = folder / "normalization.npz"
+    if not file.is_file():
+        return "linear"
+    with readable(file), file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        kinds = [kind for kind in ("linear", "log") if f"{kind}_mean" in arrays]
+    if len(kinds) != 1:
+        raise ValueError(
+            f"{file} has statistics of {' and '.join(kinds) or 'no known'} magnitudes, and the weights do not tell on "
+            "which they were trained: add --magnitude=linear or --magnitude=log"
+        )
+    return kinds[0]
+
+
 def read_statistics(folder: Path, magnitude: str) -> dict[str, np.ndarray]:
     """{"<magnitude>_mean", "<magnitude>_std"} float32, from mean.csv and std.csv or from a normalization.npz.
 

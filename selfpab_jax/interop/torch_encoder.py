@@ -29,6 +29,7 @@ MAX_FRAMES = 10_000  # 83 minutes; the published class holds as many positions
 WINDOW_FRAMES = 599  # 5 minutes, as in pre-training
 FEATURES = ("last", "weighted", "all")
 MASKED_OUT = -1e30
+SMALLEST_STD = 1e-10  # of a dead bin, as published
 
 
 class Attention(nn.Module):
@@ -71,6 +72,9 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Acceleration in g at 50 Hz -> features of every frame of 1 s.
 
+    Made by `load`, which also brings the normalisation: that is no part of the state_dict, and stays NaN where an
+    encoder is made by hand. For half precision use torch.autocast, which leaves the spectrogram in float32.
+
     Args:
       config: what `config.json` of an exported folder holds: `channels`, `magnitude` and `model`.
       features: "last" (the last layer), "weighted" (a sum of embedding and layers with trainable weights that start
@@ -91,18 +95,20 @@ class Encoder(nn.Module):
         if features == "weighted":
             self.layer_weight = nn.Parameter(torch.full((len(blocks) + 1,), 1 / (len(blocks) + 1)))
         # Not in the state_dict: they follow from the sizes, or come from normalization.npz.
-        for name, values in (("mean", 0.0), ("std", 1.0)):
-            self.register_buffer(name, torch.full((model["in_features"],), values), persistent=False)
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.full((model["in_features"],), math.nan), persistent=False)
         self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
         self.register_buffer("positions", torch.from_numpy(sinusoids(d_model)), persistent=False)
 
     def spectrogram(self, acceleration):
         """Normalised magnitudes [B, T, F] of [B, S, C]; features are 26 bins a channel, frequency ascending."""
-        frames = acceleration.unfold(1, N_FFT, HOP) * self.window  # [B, T, C, 50]
+        dtype = torch.promote_types(self.window.dtype, torch.float32)  # also in a module of half precision
+        frames = acceleration.to(dtype).unfold(1, N_FFT, HOP) * self.window.to(dtype)  # [B, T, C, 50]
         magnitude = torch.fft.rfft(frames).abs().flatten(2)  # [B, T, C * 26]
         if self.magnitude == "log":
             magnitude = torch.log1p(magnitude)
-        return (magnitude - self.mean) / self.std
+        normalised = (magnitude - self.mean.to(dtype)) / self.std.to(dtype).clamp_min(SMALLEST_STD)
+        return normalised.to(self.window.dtype)
 
     def layers(self, spectrogram, valid=None) -> list[torch.Tensor]:
         """Embedding and layer outputs, L + 1 of [B, T, D], of normalised spectrograms [B, T, F]."""
@@ -202,7 +208,7 @@ def load(folder: str | Path, features: str = "last") -> Encoder | Classifier:
     if mean.shape != tuple(encoder.mean.shape) or std.shape != mean.shape:
         raise ValueError(f"{folder}: normalization.npz has {mean.size} values, expected {encoder.mean.numel()}")
     encoder.mean.copy_(torch.from_numpy(mean))
-    encoder.std.copy_(torch.from_numpy(np.where(std == 0, np.float32(1e-10), std)))
+    encoder.std.copy_(torch.from_numpy(std))
     return model.eval()
 
 
@@ -210,18 +216,26 @@ def load(folder: str | Path, features: str = "last") -> Encoder | Classifier:
 def over_recording(model: Encoder | Classifier, acceleration, stride: int = 300, batch: int = 8) -> torch.Tensor:
     """Features [T, ...] of every frame of one recording without gaps, from windows of 5 minutes.
 
-    Frames that several windows cover are averaged; of a classifier, as probabilities.
+    Frames that several windows cover are averaged; of a classifier, as probabilities. Dropout is off meanwhile.
 
     Args:
-      acceleration: [S, C] in g at 50 Hz, S >= 50; an array or a tensor.
+      acceleration: [S, C] in g at 50 Hz, S >= 50, finite; an array or a tensor.
       stride: frames from one window's start to the next one's, 1 to 599.
       batch: windows at a time.
     """
-    device = next(model.parameters()).device
-    signal = torch.as_tensor(acceleration, dtype=torch.float32, device=device)
-    frames = (len(signal) - N_FFT) // HOP + 1
-    if frames < 1 or not 1 <= stride <= WINDOW_FRAMES:
-        raise ValueError(f"{len(signal)} samples and a stride of {stride}, expected at least {N_FFT} and 1 to 599")
+    if not isinstance(acceleration, torch.Tensor):
+        acceleration = torch.from_numpy(np.array(acceleration, np.float32))
+    encoder, device = model.encoder if isinstance(model, Classifier) else model, next(model.parameters()).device
+    signal, width = acceleration.to(device), len(encoder.channels)
+    if signal.ndim != 2 or signal.shape[1] != width or len(signal) < N_FFT:
+        raise ValueError(f"the recording has shape {tuple(signal.shape)}, expected [S, {width}] with S >= {N_FFT}")
+    if not signal.isfinite().all():
+        first = int((~signal.isfinite()).any(1).nonzero()[0])
+        raise ValueError(f"sample {first} of the recording is not finite and spoils its whole window: cut it there")
+    if not 1 <= stride <= WINDOW_FRAMES or batch < 1:
+        raise ValueError(f"stride is {stride} and batch {batch}, expected 1 to {WINDOW_FRAMES} and 1 or more")
+    frames, training = (len(signal) - N_FFT) // HOP + 1, model.training
+    model.eval()
     last = max(0, frames - WINDOW_FRAMES)
     starts = [*range(0, last, stride), last]
     length = min(frames, WINDOW_FRAMES)
@@ -235,6 +249,7 @@ def over_recording(model: Encoder | Classifier, acceleration, stride: int = 300,
             out = torch.zeros(frames, *window.shape[1:], device=device) if out is None else out
             out[start : start + length] += window
             count[start : start + length] += 1
+    model.train(training)
     return out / count.reshape(-1, *[1] * (out.ndim - 1))
 
 
@@ -259,9 +274,12 @@ def read_safetensors(content: bytes) -> dict[str, np.ndarray]:
 
 
 def _check_acceleration(acceleration, channels: tuple[str, ...]) -> None:
-    if acceleration.ndim != 3 or acceleration.shape[2] != len(channels) or acceleration.shape[1] < N_FFT:
+    if not isinstance(acceleration, torch.Tensor):
+        raise ValueError(f"acceleration is a {type(acceleration).__name__}, expected a tensor: torch.from_numpy(...)")
+    shape = tuple(acceleration.shape)
+    if len(shape) != 3 or shape[2] != len(channels) or shape[1] < N_FFT or shape[0] < 1:
         raise ValueError(
-            f"acceleration has shape {tuple(acceleration.shape)}, expected [B, S, {len(channels)}] with the channels "
+            f"acceleration has shape {shape}, expected [B, S, {len(channels)}] with the channels "
             f"{', '.join(channels)} in g and S >= {N_FFT} samples at {SAMPLE_RATE_HZ} Hz"
         )
     if acceleration.shape[1] >= (MAX_FRAMES + 1) * HOP + HOP:

@@ -145,7 +145,7 @@ def _read_torch(file: Path) -> Weights:
     given = content.get("hyper_parameters")
     given = given.get("args", given) if isinstance(given, Mapping) else {}
     step = content.get("global_step")
-    step = step if isinstance(step, int) and step >= 0 else 0
+    step = step if type(step) is int and step >= 0 else 0
     given = given if isinstance(given, Mapping) else {}
     plain = {str(name): value for name, value in given.items() if _is_plain(value)}
     return Weights(tensors, plain, step, "Lightning checkpoint")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from selfpab_jax.interop import exports
-from selfpab_jax.interop.hyper_parameters import from_published, to_published
+from selfpab_jax.interop.hyper_parameters import checked, from_published, to_published
 from selfpab_jax.interop.model_card import card
 from selfpab_jax.interop.names import POSITIONS, from_torch, table
 from selfpab_jax.interop.weight_files import read_weights
@@ -129,11 +129,14 @@ def test_a_failed_export_leaves_nothing(exported, small, tmp_path, monkeypatch, 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
+    def fail_as_torch_does(*_):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 96973248 vs 96973184")
+
     monkeypatch.setattr(exports.shutil, "copyfile", fail)
     with pytest.raises(OSError, match="No space"):
         exports.write_folder(exported(small), "card", tmp_path / "x")
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(torch, "save", fail_as_torch_does)
+    with pytest.raises(OSError, match="could not be written whole, is the disk full.*x.pt"):
         exports.write_state_dict(exported(small), tmp_path / "x.pt")
     assert not list(tmp_path.iterdir())
 
@@ -161,9 +164,11 @@ def test_other_networks_are_refused():
     for arguments, sentence in (
         ({"positional_encoding": ["AbsolutePositionalEncoding", "Temporal"]}, "positional_encoding is"),
         ({"n_prediction_head_layers": 2}, "n_prediction_head_layers is 2, expected 1: another network"),
-        ({"nhead": "6"}, "nhead is '6', expected a number from 1 on"),
+        ({"nhead": "6"}, "heads is '6' by its hyper-parameters, expected a number from 1 on"),
         ({"d_model": True}, "d_model is True"),
-        ({"dropout": 1.5}, "dropout is 1.5, expected a rate"),
+        ({"dropout": 1.5}, "dropout is 1.5 by its hyper-parameters, expected a rate"),
+        ({"sensors": 5}, "sensors is 5 by its hyper-parameters, expected back, thigh or both"),
+        ({"magnitude": ["log"]}, r"magnitude is \['log'\] by its hyper-parameters, expected linear or log"),
     ):
         with pytest.raises(ValueError, match=sentence):
-            from_published(arguments, "F")
+            checked(from_published(arguments, "F"), "F")

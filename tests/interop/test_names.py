@@ -92,5 +92,5 @@ def test_what_it_refuses(change, sentence, tensors):
 def test_heads_are_never_guessed(tensors):
     with pytest.raises(ValueError, match="does not tell the number of attention heads .* add --heads"):
         from_torch(tensors, {}, "F")
-    with pytest.raises(ValueError, match=r"d_model is 20, expected an even multiple of model.heads \(3\)"):
+    with pytest.raises(ValueError, match="F does not .* 3 attention heads do not divide the width 20"):
         from_torch(tensors, {"heads": 3}, "F")

@@ -23,9 +23,13 @@ from selfpab_jax.signals.stft import n_frames
 LAYER, MODEL = 1e-5, 1e-4  # relative to the largest value
 
 
-@pytest.fixture(scope="session", autouse=True)
+pytest.importorskip("safetensors")
+pytest.importorskip("torch")
+from selfpab_jax.interop import torch_encoder  # noqa: E402  (where there is no torch, the tests above skip the file)
+
+
+@pytest.fixture(scope="session")
 def torch():
-    pytest.importorskip("safetensors")
     return pytest.importorskip("torch")
 
 
@@ -141,8 +145,6 @@ def test_a_classifier_equals_ours(hidden, exported, small, acceleration, jax_lay
 
 
 def test_a_recording_is_cut_and_averaged_as_ours(exported, small, jax_layers, agree, torch, monkeypatch, acceleration):
-    from selfpab_jax.interop import torch_encoder
-
     monkeypatch.setattr(torch_encoder, "WINDOW_FRAMES", 30)
     what, scale = exported(small), 1 / 4096
     counts = np.round(acceleration[0].T / scale).astype(np.int16)  # [C, S]
@@ -154,8 +156,11 @@ def test_a_recording_is_cut_and_averaged_as_ours(exported, small, jax_layers, ag
     module = exports.torch_module(what)
     found = torch_encoder.over_recording(module, counts.T * np.float32(scale), stride=20)
     agree("features of a recording", found, expected[:, 0], MODEL)
+    module.train()
     short = torch_encoder.over_recording(module, acceleration[0, :600], stride=20)
+    assert module.training
     with torch.no_grad():
+        module.eval()
         np.testing.assert_allclose(short, module(torch.tensor(acceleration[:1, :600]))[0], rtol=1e-5, atol=1e-5)
 
 
@@ -172,6 +177,13 @@ def test_it_trains_and_moves(exported, small, acceleration, torch):
     assert (half - plain).abs().max() < 0.05 * plain.abs().max()
     module(x).square().mean().backward()
     assert module.layer_weight.grad.abs().min() > 0
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):  # of module and of input
+        other = exports.torch_module(exported(small))
+        reference = other(x).detach()
+        assert other.eval()(x.double()).dtype == torch.float32
+        found = other.to(dtype)(x.to(dtype)).detach()
+        assert found.dtype == dtype and (found - reference).abs().max() < 0.2 * reference.abs().max()
+    assert torch_encoder.Encoder(exported(small).config).eval()(x).isnan().all()  # nobody loaded its normalisation
     module.to("meta")  # every tensor of the module moves
 
 
@@ -186,8 +198,6 @@ def test_it_can_be_traced(exported, small, acceleration, torch, agree):
 
 
 def test_mistakes_are_one_sentence(exported, small, tmp_path, torch):
-    from selfpab_jax.interop import torch_encoder
-
     what = exported(small)
     exports.write_folder(what, "card", tmp_path / "e")
     module = torch_encoder.load(tmp_path / "e")
@@ -198,6 +208,17 @@ def test_mistakes_are_one_sentence(exported, small, tmp_path, torch):
     ):
         with pytest.raises(ValueError, match=sentence):
             module(torch.zeros(shape))
+    with pytest.raises(ValueError, match=r"acceleration is a ndarray, expected a tensor: torch.from_numpy"):
+        module(np.zeros((1, 100, 6), np.float32))
+    holed = np.zeros((100, 6))
+    holed[7, 2] = np.nan
+    for recording, how, sentence in (
+        (np.zeros((6, 100)), {}, r"the recording has shape \(6, 100\), expected \[S, 6\] with S >= 50"),
+        (holed, {}, "sample 7 of the recording is not finite"),
+        (np.zeros((100, 6)), {"stride": 600}, "stride is 600 and batch 8, expected 1 to 599"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            torch_encoder.over_recording(module, recording, **how)
     with pytest.raises(ValueError, match="features is 'best', expected last, weighted, all"):
         torch_encoder.load(tmp_path / "e", "best")
     with pytest.raises(FileNotFoundError, match="no config.json in it"):

@@ -27,10 +27,13 @@ def compile_cache(tmp_path_factory) -> dict[str, str]:
     }
     for name, (value, _) in settings.items():
         jax.config.update(name, value)
+    # What other tests have compiled with all optimizations rounds otherwise; a child process would not have it.
+    jax.clear_caches()
     yield {name.upper(): str(value) for name, (value, _) in settings.items()}
     for name, (_, default) in settings.items():
         jax.config.update(name, default)
     compilation_cache.reset_cache()
+    jax.clear_caches()
 
 
 def watch_batches(patch: pytest.MonkeyPatch) -> SimpleNamespace:

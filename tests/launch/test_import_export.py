@@ -98,13 +98,14 @@ def leaves(params):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
 
 
-def test_another_buffer_of_positions_is_kept(files, tmp_path, torch):
+def test_another_buffer_of_positions_is_kept(files, tmp_path, torch, capsys):
     """A file made by the published class: sinusoids of float32. What is exported again has the same bits."""
     content = torch.load(files / "state_dict.pt", weights_only=True)
     content[POSITIONS] += 1e-5
     torch.save(content, tmp_path / "x.pt")
     run = tmp_path / "run"
     assert import_weights.main([f"--weights={tmp_path}/x.pt", f"--out={run}", "--heads=2"]) == 0
+    assert "linear magnitudes (assumed)" in capsys.readouterr().out
     assert export.main([f"--run={run}", "--format=state_dict", f"--out={tmp_path}/y.pt"]) == 0
     again = torch.load(tmp_path / "y.pt", weights_only=True)
     assert list(again) == list(content) and all(torch.equal(again[name], content[name]) for name in content)
@@ -118,6 +119,9 @@ def test_one_sensor_alone(prepared, recording, tmp_path, files, torch, capsys):
         content[f"prediction_head.mlp.out_layer.{name}"] = content[f"prediction_head.mlp.out_layer.{name}"][78:].clone()
     np.savez(tmp_path / "mono.npz", **{name: tensor.numpy() for name, tensor in content.items()})
     flags = [f"--weights={tmp_path}/mono.npz", f"--norm={prepared}", "--heads=2"]
+    assert import_weights.main([*flags, "--sensors=thigh", f"--out={tmp_path / 'none'}"]) == 2
+    assert "statistics of linear and log magnitudes, and the weights do not tell" in capsys.readouterr().err
+    flags.append("--magnitude=linear")
     assert import_weights.main([*flags, f"--out={tmp_path / 'none'}"]) == 2
     assert "78 features, those of one sensor (MonoSelfPAB)" in capsys.readouterr().err
     found = {}
@@ -143,7 +147,7 @@ def test_a_probe_keeps_a_classifier_to_export(prepared, run, recording, tmp_path
     flags += [f"--workdir={folder}", "--config.folds=2", "--config.methods=('pretrained',)"]
     assert probe.main(flags) == 0
     assert export.main([f"--run={folder}", "--format=folder", f"--out={tmp_path}/x"]) == 2
-    assert "let it keep one: --resume --config.classifier=pretrained" in capsys.readouterr().err
+    assert "let it keep one: --resume --config.classifier=METHOD" in capsys.readouterr().err
     assert probe.main([*flags, "--resume", "--config.classifier=spectrogram_mlp"]) == 2
     assert "expected one of --config.methods that is on the pre-trained encoder: pretrained" in capsys.readouterr().err
     for _ in range(2):  # the second time it is found
@@ -178,10 +182,12 @@ def test_a_probe_keeps_a_classifier_to_export(prepared, run, recording, tmp_path
         (import_weights, {"norm": "nowhere"}, "--norm: found no folder nowhere"),
         (import_weights, {"norm": "configs"}, "found neither mean.csv nor normalization.npz in configs"),
         (import_weights, {"heads": "3"}, "--heads is 3, but"),
-        (import_weights, {"sensors": "thigh"}, "--sensors is"),
+        (import_weights, {"sensors": "thigh"}, "--sensors names thigh, but"),
         (import_weights, {"magnitude": "log"}, "--magnitude is log, but"),
         (import_weights, {"out": "configs"}, "--out: configs exists already, expected a new folder"),
         (import_weights, {"sensor": "thigh"}, "unknown flag --sensor; did you mean --sensors?"),
+        (export, {"format": "folder", "license": "x: y"}, "--license is 'x: y', expected a short name"),
+        (export, {"license": "cc0"}, "--license has a meaning for --format folder and onnx only"),
         (export, {"run": "configs"}, "configs: no config.json in it, expected a run folder"),
         (export, {"format": "tensorflow"}, "invalid choice: 'tensorflow'"),
         (export, {"out": "x.pt"}, "--out is x.pt, expected a name that ends in .ckpt"),

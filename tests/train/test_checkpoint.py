@@ -144,11 +144,13 @@ def test_saving_a_step_again_an_older_one_and_odd_meta(tmp_path, make_state, sav
             checkpoints.save(3, make_state(3), saved_meta)
         with pytest.raises(ValueError, match="expected what JSON can hold"):
             checkpoints.save(5, make_state(5), {"path": Path("x")})
-        with pytest.raises(FileNotFoundError, match="no checkpoint with a metric"):
-            checkpoints.restore_params(states[4])
+        assert checkpoints.restore_params(states[4])[2]["step"] == 4  # the only one is the best
         with pytest.raises(ValueError, match="found 'newest'"):
             checkpoints.read_meta("newest")
         assert checkpoints.steps() == [4]
+        checkpoints.save(5, make_state(5), saved_meta, wait=True)
+        with pytest.raises(FileNotFoundError, match="no checkpoint with a metric"):
+            checkpoints.restore_params(states[4])
     with pytest.raises(ValueError, match="keep: found 0"):
         Checkpoints(tmp_path, keep=0)
 

@@ -229,6 +229,7 @@ def tiny():
     config = {
         "seed": 0,
         "magnitude": "log",
+        "sensors": ["back", "thigh"],
         "masking": {"reading": "original"},
         "model": {"d_model": 16, "heads": 2, "ff": 16, "layers": 1, "dropout": 0.1},
     }
