@@ -145,14 +145,17 @@ def test_a_probe_keeps_a_classifier_to_export(prepared, run, recording, tmp_path
     folder = tmp_path / "probe"
     flags = ["--config=configs/probe.py:smoke", f"--config.data.dir={prepared}", f"--config.encoder={run}"]
     flags += [f"--workdir={folder}", "--config.folds=2", "--config.methods=('pretrained',)"]
-    assert probe.main(flags) == 0
+    assert probe.main([*flags, "--config.classifier=spectrogram_mlp"]) == 2
+    assert "expected one of --config.methods that is on the pre-trained encoder: pretrained" in capsys.readouterr().err
+    assert probe.main([*flags, "--config.classifier=pretrained"]) == 0
+    (folder / "classifier").rename(tmp_path / "aside")
     assert export.main([f"--run={folder}", "--format=folder", f"--out={tmp_path}/x"]) == 2
     assert "let it keep one: --resume --config.classifier=METHOD" in capsys.readouterr().err
-    assert probe.main([*flags, "--resume", "--config.classifier=spectrogram_mlp"]) == 2
-    assert "expected one of --config.methods that is on the pre-trained encoder: pretrained" in capsys.readouterr().err
-    for _ in range(2):  # the second time it is found
-        assert probe.main([*flags, "--resume", "--config.classifier=pretrained"]) == 0
+    (tmp_path / "aside").rename(folder / "classifier")
+    before = (folder / "classifier" / "config.json").stat().st_mtime_ns
+    assert probe.main([*flags, "--resume", "--config.classifier=pretrained"]) == 0  # found, not trained again
     assert f"trained on all subjects: {folder}/classifier" in capsys.readouterr().out
+    assert (folder / "classifier" / "config.json").stat().st_mtime_ns == before
     assert export.main([f"--run={folder}", "--format=folder", f"--out={tmp_path}/x"]) == 2
     assert f"name {folder}/classifier" in capsys.readouterr().err
     kept = folder / "classifier"
