@@ -25,7 +25,7 @@ def torch():
 
 
 @pytest.fixture(scope="module")
-def run(prepared, tmp_path_factory):
+def run(prepared, tmp_path_factory, compile_cache):
     """The run folder of a tiny encoder, as a training that stopped at step 2 leaves it."""
     folder = tmp_path_factory.mktemp("run")
     config = json.loads(load_config("configs/selfpab.py:smoke").to_json())

@@ -8,7 +8,7 @@ from launch import pretrain, probe
 
 
 @pytest.fixture(scope="module")
-def run(prepared, tmp_path_factory):
+def run(prepared, tmp_path_factory, compile_cache):
     """A pre-trained run folder (two steps)."""
     folder = tmp_path_factory.mktemp("pretrain") / "run"
     flags = [f"--config.data.dir={prepared}", f"--workdir={folder}", "--config.train.steps=2"]
