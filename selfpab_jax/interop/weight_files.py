@@ -235,7 +235,7 @@ def import_extra(package: str):
             import onnxruntime as found
             import onnxscript  # noqa: F401  (what torch.onnx builds the graph with)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{package} is not installed: pip install 'selfpab_jax[torch]'") from error
+        raise ValueError(f"{package} is not installed: pip install -e '.[torch]'") from error
     return found
 
 

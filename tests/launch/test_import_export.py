@@ -240,5 +240,5 @@ def test_the_missing_extra_is_named(run, tmp_path, capsys, monkeypatch):
             patch.setitem(sys.modules, f"{package}.numpy", None)
             out = f"{tmp_path}/x{export.SUFFIXES[form]}"
             assert export.main([f"--run={run}", f"--format={form}", f"--out={out}"]) == 2
-        assert f"{package} is not installed: pip install 'selfpab_jax[torch]'" in capsys.readouterr().err
+        assert f"{package} is not installed: pip install -e '.[torch]'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
