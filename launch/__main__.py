@@ -61,7 +61,7 @@ JOBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "features": (_features, "write the embeddings of one recording, frame by frame"),
     "import": (_import, "make a run folder of weights trained in PyTorch, such as the published ones"),
     "export": (_export, "write an encoder or classifier for PyTorch or ONNX"),
-    "bench": (_bench, "measure the training step, the STFT or the input pipeline"),
+    "bench": (_bench, "measure the training step, features, the STFT or the input pipeline beside PyTorch"),
     "demo": (_demo, "prepare, pretrain and probe in one go, on synthetic or on given recordings"),
 }
 

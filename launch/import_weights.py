@@ -59,10 +59,10 @@ def _import(flags: argparse.Namespace) -> None:
     if folder and (folder / "checkpoints").exists():
         raise ValueError(f"--weights: {folder} is a run folder already: probe, features and export take it as it is")
     file = folder / "model.safetensors" if folder else flags.weights
+    exported = read_exported_config(folder) if folder else None  # which says so where its weights are damaged
     weights = read_weights(file)
     print(f"{file}: {weights.kind}, {len(weights.tensors)} tensors, step {weights.step}", file=sys.stderr)
-    found = read_exported_config(folder) if folder else from_published(weights.hyper_parameters, str(file))
-    stated = checked(found, str(file))
+    stated = checked(exported or from_published(weights.hyper_parameters, str(file)), str(file))
     for name in ("heads", "magnitude"):
         given, found = vars(flags)[name], stated.get(name)
         if given and found and given != found:

@@ -218,8 +218,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
       OSError: it could not be written; `path` is named where the system does not say which file.
     """
     draft = path.with_name(f".{path.name}{PARTIAL}")
-    discard(draft)  # of a process that was killed
     path.parent.mkdir(parents=True, exist_ok=True)
+    discard(draft)  # of a process that was killed
     try:
         write(draft)
         os.replace(draft, path)

@@ -177,10 +177,9 @@ def _wrong_positions(found: np.ndarray | None, d_model: int) -> list[str]:
     """What is wrong with the buffer of positions: nothing where there is none or where it holds the sinusoids."""
     if found is None:
         return []
-    if found.ndim != 3 or found.shape[0] != 1 or found.shape[2] != d_model or found.shape[1] > MAX_POSITIONS:
+    if found.shape != (1, MAX_POSITIONS, d_model):  # another length would not load into the published class again
         return [f"{POSITIONS} is {found.shape}, expected (1, {MAX_POSITIONS}, {d_model})"]
-    expected = positional_encoding(found.shape[1], d_model)
-    difference = np.abs(found[0] - expected).max(initial=0)
+    difference = np.abs(found - positions(d_model)).max()
     if not difference < POSITION_TOLERANCE:
         return [f"{POSITIONS} differs by {difference:.2g} from the sinusoids it should hold"]
     return []

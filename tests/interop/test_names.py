@@ -78,6 +78,7 @@ def test_all_problems_are_in_one_sentence(tensors):
         (lambda t: {f"model.{name}": value for name, value in t.items()}, "found: model.emb.lin_proj_layer.weight, "),
         (lambda t: {}, "found: none"),
         (lambda t: t | {POSITIONS: positions(20) + 0.1}, "pe differs by 0.1 from the sinusoids"),
+        (lambda t: t | {POSITIONS: positions(20)[:, :600]}, r"pe is \(1, 600, 20\), expected \(1, 10000, 20\)"),
         (lambda t: t | {POSITIONS: positions(22)}, r"pe is \(1, 10000, 22\), expected \(1, 10000, 20\)"),
         (lambda t: t | {"transformer_encoder.layers.²": np.zeros(20, np.float32)}, "not of this network"),
         (lambda t: t | {"transformer_encoder.layers.9999.norm1.bias": np.zeros(20, np.float32)}, "missing"),
