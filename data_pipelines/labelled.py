@@ -34,10 +34,10 @@ def load_labelled(folder: str | Path) -> list[Labelled]:
     entries = [entry for entry in manifest["recordings"] if entry["labelled"]]
     if not entries:
         raise ValueError(f"{folder}: layout {manifest['layout']} has no labels, choose a labelled data set")
-    return [_load(folder, entry, activities) for entry in entries]
+    return [_load(folder, manifest, entry, activities) for entry in entries]
 
 
-def _load(folder: Path, entry: dict, activities: dict[int, str]) -> Labelled:
+def _load(folder: Path, manifest: dict, entry: dict, activities: dict[int, str]) -> Labelled:
     arrays = read_npz(folder / entry["labelled"], entry["labelled_crc32"])
     edges = np.append(arrays["segment_start"], len(arrays["label"])).tolist()
     return Labelled(
@@ -49,4 +49,6 @@ def _load(folder: Path, entry: dict, activities: dict[int, str]) -> Labelled:
         time=arrays["time"],
         segments=tuple(slice(begin, end) for begin, end in zip(edges[:-1], edges[1:], strict=True)),
         activities=activities,
+        channels=tuple(manifest["channels"]),
+        rate_hz=manifest["sample_rate_hz"],
     )

@@ -1,10 +1,12 @@
 """The prepared folder seen from outside: its manifest, checksums and normalisation statistics.
 
 manifest.json                what was prepared, from what and how; a checksum per file; one hash of all
-shards/<name>.array_record   one 5-minute window per record (see `windows`)
+shards/<name>.array_record   the recording's stretches, up to 5 minutes per record (see `stretches`)
     shards/<name>.json           the same recording's part of the manifest, for resuming
 labelled/<name>.npz          a whole labelled recording: counts, scale_g, label, time, segment_start
-normalization.npz            linear_mean, linear_std, log_mean, log_std float32 [156], frames
+normalization.npz            linear_mean, linear_std, log_mean, log_std float32 [F], frames; only frames = 0 at
+                             rates other than 50 Hz
+movement.npz                 movement float32 [windows], g, in the order of the window numbers
 """
 
 import hashlib
@@ -17,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-VERSION = 1
-MANIFEST, NORMALIZATION = "manifest.json", "normalization.npz"
+VERSION = 2
+MANIFEST, NORMALIZATION, MOVEMENT = "manifest.json", "normalization.npz", "movement.npz"
 PARTIAL = ".partial"  # end of the names of files that are being written
 REQUIRED = (
     "layout",
@@ -31,6 +33,7 @@ REQUIRED = (
     "subjects",
     "windows",
     "normalization_crc32",
+    "movement_crc32",
     "hash",
 )
 
@@ -76,7 +79,7 @@ def verify(folder: str | Path, manifest: Mapping | None = None) -> None:
     """
     folder = Path(folder)
     manifest = read_manifest(folder) if manifest is None else manifest
-    expected = {NORMALIZATION: manifest["normalization_crc32"]}
+    expected = {NORMALIZATION: manifest["normalization_crc32"], MOVEMENT: manifest["movement_crc32"]}
     for entry in manifest["recordings"]:
         expected[entry["shard"]] = entry["crc32"]
         if entry["labelled"]:
@@ -90,13 +93,25 @@ def verify(folder: str | Path, manifest: Mapping | None = None) -> None:
 
 
 def read_normalization(folder: str | Path) -> dict[str, np.ndarray]:
-    """linear_mean, linear_std, log_mean, log_std float32 [156] and frames (int64 scalar), checksum verified.
+    """linear_mean, linear_std, log_mean, log_std float32 [F] and frames (int64 scalar), checksum verified.
+
+    F is 26 times the number of channels. At rates other than 50 Hz there is only frames, which is 0.
 
     Raises:
       FileNotFoundError, ValueError: as `read_manifest`, and where the file is missing or damaged.
     """
     crc = read_manifest(folder)["normalization_crc32"]
     return read_npz(Path(folder) / NORMALIZATION, crc)
+
+
+def read_movement(folder: str | Path) -> np.ndarray:
+    """Movement of every window, float32 [windows], g, by its global number (see `movement`); checksum verified.
+
+    Raises:
+      FileNotFoundError, ValueError: as `read_normalization`.
+    """
+    crc = read_manifest(folder)["movement_crc32"]
+    return read_npz(Path(folder) / MOVEMENT, crc)["movement"]
 
 
 def read_npz(path: Path, crc32: int) -> dict[str, np.ndarray]:

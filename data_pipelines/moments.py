@@ -8,17 +8,20 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from selfpab_jax.signals.stft import CHANNELS, HOP, N_BINS, N_FFT, N_FRAMES, WINDOW_SAMPLES, log_or_linear
+from selfpab_jax.signals.stft import HOP, N_FFT, N_FRAMES, SAMPLE_RATE_HZ, log_or_linear
 from selfpab_jax.signals.stft import magnitude_spectrogram as spectrogram_of
 
-FEATURES = len(CHANNELS) * N_BINS
+RATE_HZ = SAMPLE_RATE_HZ  # the transform is one of 50 Hz signals: at other rates there are no statistics
 MAGNITUDES = ("linear", "log")
 BLOCK = N_FRAMES + 1  # frames computed at once: 15,000 fresh samples
 
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Frames counted, mean and summed squared deviation, float64 [2, F]: linear, then log(1 + x)."""
+    """Frames counted, mean and summed squared deviation, float64 [2, F]: linear, then log(1 + x).
+
+    F is 26 times the number of channels, and 1 where no frame has been counted.
+    """
 
     frames: int
     mean: np.ndarray
@@ -36,7 +39,7 @@ class Moments:
 
 def empty() -> Moments:
     """Moments of no frame."""
-    return Moments(0, np.zeros((2, FEATURES)), np.zeros((2, FEATURES)))
+    return Moments(0, np.zeros((2, 1)), np.zeros((2, 1)))  # adds to any number of features
 
 
 def merge(parts: Iterable[Moments]) -> Moments:
@@ -52,14 +55,14 @@ def merge(parts: Iterable[Moments]) -> Moments:
     return total
 
 
-def covered(starts: np.ndarray) -> list[slice]:
-    """The sample ranges that windows from `starts` (sorted) cover, those that overlap or touch merged."""
+def covered(starts: np.ndarray, window: int) -> list[slice]:
+    """The sample ranges that windows of `window` samples from `starts` (sorted) cover, those that touch merged."""
     runs: list[slice] = []
     for start in starts.tolist():
         if runs and start <= runs[-1].stop:
-            runs[-1] = slice(runs[-1].start, start + WINDOW_SAMPLES)
+            runs[-1] = slice(runs[-1].start, start + window)
         else:
-            runs.append(slice(start, start + WINDOW_SAMPLES))
+            runs.append(slice(start, start + window))
     return runs
 
 
@@ -86,8 +89,10 @@ def _block(counts: np.ndarray, scale: float, first: int, last: int) -> Moments:
 def statistics(moments: Moments) -> dict[str, np.ndarray]:
     """What normalization.npz holds: linear_mean, linear_std, log_mean, log_std float32 [F] and frames.
 
-    The deviations are those of the population, and 0 where a feature never changes.
+    The deviations are those of the population, and 0 where a feature never changes. Of no frame: only frames.
     """
+    if moments.frames == 0:
+        return {"frames": np.asarray(0, np.int64)}
     deviation = np.sqrt(moments.squares / moments.frames)
     named = {"frames": np.asarray(moments.frames, np.int64)}
     for index, kind in enumerate(MAGNITUDES):

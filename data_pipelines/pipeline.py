@@ -1,32 +1,27 @@
 """Prepared shards -> batches: one grain chain to train, one to evaluate.
 
-Position is step. Row j of host i of n at step t is window `order[t*G + i*G/n + j]` of one endless sequence:
-epoch after epoch, each a global shuffle seeded by (seed, epoch). So the order depends on neither hosts nor
-threads, batches run across the ends of epochs without losing or repeating a window, and resuming needs only
-the step.
+Position is step. Row j of host i of n at step t is visit t*G + i*G/n + j of one endless sequence (see `order`), so
+what is read depends on neither hosts nor threads, and resuming needs only the step.
 """
 
-import bisect
-import functools
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grain
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
-from data_pipelines.manifest import read_manifest
-from data_pipelines.splits import seeded_permutation
-from data_pipelines.windows import decode_window
-from selfpab_jax.signals.stft import CHANNELS, WINDOW_SAMPLES
+from data_pipelines.manifest import read_manifest, read_movement
+from data_pipelines.order import SAMPLING, Visits
+from data_pipelines.stretches import Place, Places
+from data_pipelines.windows import join_blocks
 
 # grain's defaults (16 threads, 500 elements) would hold 500 batches: 6 GB of windows.
 READ_OPTIONS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
 MAX_OPEN_SHARDS = 128  # below the usual limit of 1,024 open files
-EPOCH_STREAM = 3
 
 Batch = dict[str, np.ndarray]
 
@@ -45,28 +40,39 @@ def train_batches(
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
+    random_start: bool = False,
+    sampling: str = "uniform",
 ) -> "Batches":
     """This process's part of an endless sequence of shuffled batches, from step `start_step` on.
 
-    Yields {"acceleration": int16 [B, C, S], "scale": float32 [B]} with B = global_batch / process_count.
+    Yields {"acceleration": int16 [B, C, S], "scale": float32 [B]} with B = global_batch / process_count; C and S are
+    those of the prepared folder.
 
     Args:
-      indices: global window numbers to train on (see `splits`); each is visited once per epoch.
+      indices: global window numbers to train on (see `splits`).
+      random_start: each visit begins anywhere between its window's first sample and the next window's, drawn
+        uniformly; windows then differ from epoch to epoch.
+      sampling: "uniform": each window once per epoch. "movement": on average in proportion to how much it moves (see
+        `movement`), as many visits per epoch as there are windows.
 
     Raises:
-      ValueError: empty or unknown indices, or a batch that does not divide by the processes; while iterating, a
-        damaged shard, naming shard and record.
+      ValueError: empty or unknown indices, another sampling, or a batch that does not divide by the processes; while
+        iterating, a damaged shard, naming shard and record.
       FileNotFoundError: no prepared folder, or a missing shard.
     """
     rows = _rows_per_process(global_batch, process_index, process_count)
     shards = _Shards(folder, indices)
     if start_step < 0:
         raise ValueError(f"start_step is {start_step}, expected 0 or more")
+    if sampling not in SAMPLING:
+        raise ValueError(f"sampling is '{sampling}', expected one of {', '.join(SAMPLING)}")
+    visits = Visits(indices, seed, read_movement(folder)[indices] if sampling == "movement" else None)
 
-    def step_numbers(step: int) -> np.ndarray:
-        return train_window_numbers(indices, step, rows, process_index, global_batch, seed)
+    def read(step: int) -> Batch:
+        first = step * global_batch + process_index * rows
+        return shards.read(visits.numbers(first, rows), visits.draws(first, rows) if random_start else None)
 
-    return Batches(_Steps(sys.maxsize, lambda step: shards.read(step_numbers(step))), start_step)
+    return Batches(_Steps(sys.maxsize, read), start_step)
 
 
 def eval_batches(
@@ -86,27 +92,9 @@ def eval_batches(
     def read(step: int) -> Batch:
         first = step * batch + process_index * rows
         numbers = np.asarray(indices)[first : first + rows]
-        return shards.read(numbers, rows) | {"valid": np.arange(rows) < len(numbers)}
+        return shards.read(numbers, rows=rows) | {"valid": np.arange(rows) < len(numbers)}
 
     return Batches(_Steps(-(-len(indices) // batch), read))
-
-
-def train_window_numbers(
-    indices: np.ndarray, step: int, rows: int, process_index: int, global_batch: int, seed: int
-) -> np.ndarray:
-    """Global window numbers of the `rows` rows of one process at one step, int64 [B]; a pure function."""
-    first = step * global_batch + process_index * rows
-    epoch, offset = np.divmod(first + np.arange(rows), len(indices))
-    numbers = np.empty(rows, np.int64)
-    for e in np.unique(epoch):  # more than one where a batch crosses epochs
-        here = epoch == e
-        numbers[here] = np.asarray(indices)[_epoch_order(len(indices), seed, int(e))[offset[here]]]
-    return numbers
-
-
-@functools.lru_cache(maxsize=4)
-def _epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
-    return seeded_permutation(n, seed, EPOCH_STREAM, epoch)
 
 
 def _rows_per_process(global_batch: int, process_index: int, process_count: int) -> int:
@@ -167,15 +155,13 @@ class _Shards:
 
     def __init__(self, folder: str | Path, indices: np.ndarray):
         self._folder = Path(folder)
-        recordings = read_manifest(self._folder)["recordings"]
-        self._shards: list[Mapping] = [r for r in recordings if r["windows"]]
-        self._ends = np.cumsum([r["windows"] for r in self._shards]).tolist()
+        self._places = Places(read_manifest(self._folder))
         self._open: OrderedDict[int, ArrayRecordReader] = OrderedDict()
         self._lock = threading.Lock()
         self._check(indices)
 
     def _check(self, indices: np.ndarray) -> None:
-        total = self._ends[-1] if self._ends else 0
+        total = self._places.windows
         if len(indices) == 0:
             raise ValueError(f"no window to read from {self._folder}: the indices are empty ({total} windows prepared)")
         if np.min(indices) < 0 or np.max(indices) >= total:
@@ -183,35 +169,35 @@ class _Shards:
                 f"window numbers {np.min(indices)} to {np.max(indices)} asked of {self._folder}, which holds "
                 f"0 to {total - 1}: make the split from the same prepared folder"
             )
-        for shard in self._shards:
-            if not (self._folder / shard["shard"]).is_file():
-                raise FileNotFoundError(f"{self._folder / shard['shard']} is missing: run `selfpab prepare` again")
+        for recording in self._places.recordings:
+            if not (self._folder / recording["shard"]).is_file():
+                raise FileNotFoundError(f"{self._folder / recording['shard']} is missing: run `selfpab prepare` again")
 
-    def read(self, numbers: np.ndarray, rows: int | None = None) -> Batch:
-        """The windows `numbers` as a batch; `rows` pads it with zero windows of scale 1."""
+    def read(self, numbers: Sequence[int], draws: Sequence[int] | None = None, rows: int | None = None) -> Batch:
+        """The windows `numbers` as a batch, moved by `draws`; `rows` pads it with zero windows of scale 1."""
         rows = len(numbers) if rows is None else rows
-        counts = np.empty((rows, len(CHANNELS), WINDOW_SAMPLES), np.int16)
+        draws = np.zeros(len(numbers), np.uint64) if draws is None else draws
+        counts = np.empty((rows, *self._places.shape), np.int16)
         counts[len(numbers) :] = 0
         scale = np.ones(rows, np.float32)
-        for row, number in enumerate(numbers):
-            counts[row], scale[row] = self._window(int(number))
+        for row, (number, draw) in enumerate(zip(numbers, draws, strict=True)):
+            counts[row], scale[row] = self._window(self._places.find(int(number), int(draw)))
         return {"acceleration": counts, "scale": scale}
 
-    def _window(self, number: int) -> tuple[np.ndarray, float]:
-        index = bisect.bisect_right(self._ends, number)
-        record = number - (self._ends[index - 1] if index else 0)
+    def _window(self, place: Place) -> tuple[np.ndarray, float]:
+        shape = self._places.shape
         try:
-            counts, scale, _ = decode_window(self._reader(index).read([record])[0])
+            records = self._reader(place.recording).read(list(place.records))
+            counts, scale = join_blocks(records, place.offset, shape[1])
+            if counts.shape != shape:
+                raise ValueError(f"found a window of shape {counts.shape}, expected {shape}")
         except (ValueError, RuntimeError, IndexError) as error:
+            first, last = place.records[0], place.records[-1]
+            which = f"record {first}" if first == last else f"records {first} to {last}"
             raise ValueError(
-                f"{self._folder / self._shards[index]['shard']}, record {record}: cannot be read ({error}); "
-                "delete the shard and run `selfpab prepare` again"
+                f"{self._folder / self._places.recordings[place.recording]['shard']}, {which}: cannot be read "
+                f"({error}); delete the shard and run `selfpab prepare` again"
             ) from error
-        if counts.shape != (len(CHANNELS), WINDOW_SAMPLES):
-            raise ValueError(
-                f"{self._folder / self._shards[index]['shard']}, record {record}: found a window of shape "
-                f"{counts.shape}, expected {(len(CHANNELS), WINDOW_SAMPLES)}; run `selfpab prepare` again"
-            )
         return counts, scale
 
     def _reader(self, index: int) -> ArrayRecordReader:
@@ -220,15 +206,13 @@ class _Shards:
             if reader is None:
                 # Reading ahead or in parallel would decompress neighbours that a shuffled order does not
                 # want.
-                path = str(self._folder / self._shards[index]["shard"])
+                path = str(self._folder / self._places.recordings[index]["shard"])
                 reader = ArrayRecordReader(
                     path, options="readahead_buffer_size:0,max_parallelism:0", file_reader_buffer_size=32768
                 )
-                found = reader.num_records()
-                if found != self._shards[index]["windows"]:
-                    raise ValueError(
-                        f"found {found} records, expected {self._shards[index]['windows']} by the manifest"
-                    )
+                found, expected = reader.num_records(), self._places.records[index]
+                if found != expected:
+                    raise ValueError(f"found {found} records, expected {expected} by the manifest")
             self._open[index] = reader
             if len(self._open) > MAX_OPEN_SHARDS:
                 self._open.popitem(last=False)  # closed when the last thread that reads it lets go

@@ -16,11 +16,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from data_pipelines import moments, sources
+from data_pipelines.contract import channels_of
 from data_pipelines.manifest import (
     MANIFEST,
+    MOVEMENT,
     NORMALIZATION,
     PARTIAL,
     VERSION,
@@ -30,8 +33,8 @@ from data_pipelines.manifest import (
     write_atomically,
 )
 from data_pipelines.shards import LABELLED, SHARDS, Cut, prepare_one, read_sidecar
-from selfpab_jax.signals.stft import CHANNELS, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
+SAMPLES = "_samples"  # end of the names of settings that follow from others
 LISTED = 20  # broken recordings named in one error
 
 
@@ -46,7 +49,9 @@ class PrepareSettings:
 
     def recorded(self, layout: str) -> dict:
         """The settings that decide the result for this layout, as the manifest holds them."""
-        plain = {"layout": layout, "window_samples": WINDOW_SAMPLES, **dataclasses.asdict(self.cut)}
+        cut = self.cut
+        plain = {"layout": layout, **dataclasses.asdict(cut), "sensors": list(cut.sensors)}
+        plain |= {f"window{SAMPLES}": cut.window, f"stride{SAMPLES}": cut.stride, f"block{SAMPLES}": cut.block}
         if layout == "synthetic":
             plain |= {"seed": self.seed, "subjects": self.subjects, "hours": self.hours}
         return plain
@@ -67,7 +72,7 @@ def prepare(
 
     Args:
       input: folder of the recordings; None for the synthetic layout.
-      layout: "harth" (also HAR70+), "hunt4" or "synthetic".
+      layout: "harth" (also HAR70+), "hunt4", "ukbiobank" or "synthetic".
       workers: processes; None is one per core, 1 runs in this process.
       progress: a bar on stderr.
 
@@ -103,7 +108,7 @@ def _check_out(out: Path, recorded: dict, names: set[str]) -> None:
     """Raises FileExistsError unless `out` is new, empty, or a part of this very preparation."""
     if not out.exists():
         return
-    foreign = sorted({path.name for path in out.iterdir()} - {SHARDS, LABELLED, MANIFEST, NORMALIZATION})
+    foreign = sorted({path.name for path in out.iterdir()} - {SHARDS, LABELLED, MANIFEST, NORMALIZATION, MOVEMENT})
     foreign = [name for name in foreign if not name.endswith(PARTIAL)]
     if foreign:
         raise FileExistsError(
@@ -115,7 +120,8 @@ def _check_out(out: Path, recorded: dict, names: set[str]) -> None:
         return
     old = previous["settings"] | {"version": previous["version"]}
     new = recorded | {"version": VERSION}
-    differing = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
+    differing = [key for key in sorted(old | new) if old.get(key) != new.get(key) and not key.endswith(SAMPLES)]
+    differing = ["version"] if "version" in differing else differing
     if differing:
         words = ", ".join(f"{key} {old.get(key)} (now {new.get(key)})" for key in differing)
         raise FileExistsError(f"{out} was prepared with {words}: choose another --out or delete that folder")
@@ -217,31 +223,35 @@ def _start_worker() -> None:
 
 
 def _finish(sidecars: list[dict], layout: str, recorded: dict, out: Path) -> dict:
-    """Writes normalization.npz and, last of all, manifest.json."""
+    """Writes normalization.npz, movement.npz and, last of all, manifest.json."""
     entries = [sidecar["entry"] for sidecar in sidecars]
     windows = sum(entry["windows"] for entry in entries)
     if windows == 0:
         longest = max(entry["longest_s"] for entry in entries)
+        idle = ", keep non-wear with --nonwear 0" if any(entry["nonwear_s"] for entry in entries) else ""
         raise ValueError(
-            f"{len(entries)} recordings give no 5-minute window: the longest stretch without a gap over "
-            f"{recorded['max_gap_s']:g} s lasts {longest:.0f} s, expected 300 s: raise --max-gap or add "
-            "longer recordings"
+            f"{len(entries)} recordings give no window of {recorded['window_s']:g} s: the longest stretch worn without "
+            f"a gap over {recorded['max_gap_s']:g} s lasts {longest:g} s, expected {recorded['window_s']:g} s: choose "
+            f"a shorter --window, raise --max-gap{idle} or add longer recordings"
         )
     merged = moments.merge(moments.Moments.from_json(sidecar["moments"]) for sidecar in sidecars)
-    crc = write_atomically(out / NORMALIZATION, npz_bytes(moments.statistics(merged)))
+    normalization_crc = write_atomically(out / NORMALIZATION, npz_bytes(moments.statistics(merged)))
+    moved = np.asarray([value for sidecar in sidecars for value in sidecar["movement"]], np.float32)
+    movement_crc = write_atomically(out / MOVEMENT, npz_bytes({"movement": moved}))
     labels = {int(code): name for entry in entries for code, name in entry["labels"].items()}
     manifest = {
         "version": VERSION,
         "layout": layout,
         "settings": recorded,
-        "channels": list(CHANNELS),
-        "sample_rate_hz": SAMPLE_RATE_HZ,
+        "channels": list(channels_of(recorded["sensors"])),
+        "sample_rate_hz": recorded["rate_hz"],
         "activities": {str(code): labels[code] for code in sorted(labels)},  # those that occur
         "recordings": entries,
         "hours": round(sum(entry["hours"] for entry in entries), 6),
         "subjects": len({entry["subject"] for entry in entries}),
         "windows": windows,
-        "normalization_crc32": crc,
+        "normalization_crc32": normalization_crc,
+        "movement_crc32": movement_crc,
     }
     manifest["hash"] = manifest_hash(manifest)
     write_atomically(out / MANIFEST, json_bytes(manifest))

@@ -12,15 +12,19 @@ from pathlib import Path
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from data_pipelines import moments, sources
-from data_pipelines.contract import Recording
+from data_pipelines import moments, movement, sources
+from data_pipelines.contract import PLACES, Recording
 from data_pipelines.manifest import PARTIAL, VERSION, file_crc32, json_bytes, npz_bytes, write_atomically
-from data_pipelines.windows import count_joined, cut, encode_window, quantise, segments
-from selfpab_jax.signals.stft import SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from data_pipelines.resample import resample, select_sensors
+from data_pipelines.stretches import blocks, run_lengths
+from data_pipelines.wear import worn
+from data_pipelines.windows import count_joined, cut, encode_block, quantise, segments
 
 # group_size:1 for random access (the default packs thousands of records into one block).
 WRITER_OPTIONS = "group_size:1,zstd:3"
 SHARDS, LABELLED = "shards", "labelled"
+BLOCK_S = 300  # a record: long enough for zstd, short enough to read a window without much beside it
+FASTEST_HZ = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,28 +33,64 @@ class Cut:
 
     Attributes:
       max_gap_s: gaps up to this many seconds are joined, longer ones split.
-      stride_s: seconds from one window's start to the next one's; below 300 windows overlap.
+      stride_s: seconds from one window's start to the next one's; below `window_s` windows overlap.
       scale_g: g per count; 1/4096 spans +-8 g.
+      sensors: the places whose channels are kept, in the order of `PLACES`.
+      rate_hz: samples a second; recordings of another rate are resampled.
+      window_s: seconds of a window.
+      nonwear_min: at least this many minutes without movement are not worn and in no window; 0 keeps everything.
     """
 
     max_gap_s: float = 5.0
     stride_s: float = 300.0
     scale_g: float = 1 / 4096
+    sensors: tuple[str, ...] = ("back", "thigh")
+    rate_hz: int = 50
+    window_s: float = 300.0
+    nonwear_min: float = 90.0
 
     def __post_init__(self):
         if not self.max_gap_s >= 0.1:
             raise ValueError(
                 f"max_gap_s is {self.max_gap_s}, expected at least 0.1 s: less would split at clock jitter"
             )
-        if not 1 <= self.stride_s * SAMPLE_RATE_HZ < math.inf:
-            raise ValueError(f"stride_s is {self.stride_s}, expected a positive number of seconds, at least 0.02")
+        if not self.sensors or list(self.sensors) != [place for place in PLACES if place in self.sensors]:
+            raise ValueError(
+                f"sensors are {', '.join(self.sensors) or 'none'}, expected some of {', '.join(PLACES)}, each once and "
+                "in this order"
+            )
+        if not (isinstance(self.rate_hz, int) and 1 <= self.rate_hz <= FASTEST_HZ):
+            raise ValueError(f"rate_hz is {self.rate_hz}, expected a whole number of Hz from 1 to {FASTEST_HZ}")
+        if not 1 <= self.window_s < math.inf:
+            raise ValueError(f"window_s is {self.window_s}, expected a number of seconds, at least 1")
+        if not math.isclose(self.window_s * self.rate_hz, self.window, rel_tol=0, abs_tol=1e-6):
+            raise ValueError(
+                f"window_s is {self.window_s}, which at {self.rate_hz} Hz is no whole number of samples: choose a "
+                f"multiple of 1/{self.rate_hz} s"
+            )
+        if not 1 <= self.stride_s * self.rate_hz < math.inf:
+            raise ValueError(
+                f"stride_s is {self.stride_s}, expected a positive number of seconds, at least {1 / self.rate_hz:.3g}"
+            )
+        if not 0 <= self.nonwear_min < math.inf:
+            raise ValueError(f"nonwear_min is {self.nonwear_min}, expected minutes, or 0 to keep everything")
         if not 0 < self.scale_g < 1:
             raise ValueError(f"scale_g is {self.scale_g}, expected g per count between 0 and 1, such as 1/4096")
 
     @property
+    def window(self) -> int:
+        """Samples of a window."""
+        return round(self.window_s * self.rate_hz)
+
+    @property
     def stride(self) -> int:
         """Samples from one window's start to the next one's."""
-        return round(self.stride_s * SAMPLE_RATE_HZ)
+        return round(self.stride_s * self.rate_hz)
+
+    @property
+    def block(self) -> int:
+        """Samples of a record: a window's, at most 5 minutes."""
+        return min(self.window, BLOCK_S * self.rate_hz)
 
 
 def prepare_one(source: sources.Source, how: Cut, settings: dict, out: Path) -> tuple[dict, bool]:
@@ -66,14 +106,14 @@ def prepare_one(source: sources.Source, how: Cut, settings: dict, out: Path) -> 
     done = _finished(source, settings, stamp, out)
     if done is not None:
         return done, False
-    recording = sources.read(source)
-    entry, statistics = _write(recording, source, how, out)
+    recording = select_sensors(sources.read(source), how.sensors)
+    joined = count_joined(recording.time, how.max_gap_s, recording.rate_hz)  # resampling fills these gaps
+    recording = resample(recording, how.rate_hz, how.max_gap_s)
     sidecar = {
         "version": VERSION,
         "settings": settings,
         "stamp": stamp,
-        "entry": entry,
-        "moments": statistics.to_json(),
+        **_write(recording, joined, source, how, out),
     }
     write_atomically(sidecar_path(out, source.name), json_bytes(sidecar))
     return sidecar, True
@@ -111,29 +151,36 @@ def _finished(source: sources.Source, settings: dict, stamp: str, out: Path) -> 
     return sidecar if intact else None
 
 
-def _write(recording: Recording, source: sources.Source, how: Cut, out: Path) -> tuple[dict, moments.Moments]:
-    """Writes shard and labelled file; the manifest's entry and the statistics over all frames in windows."""
-    name = source.name
+def _write(recording: Recording, joined: int, source: sources.Source, how: Cut, out: Path) -> dict:
+    """Writes shard and labelled file; the manifest's entry, the statistics of all frames in windows, the movement."""
+    name, rate = source.name, how.rate_hz
     counts, clipped = quantise(recording.acceleration, how.scale_g)
-    stretches = segments(recording.time, how.max_gap_s)
-    by_stretch = [s.start + cut(s.stop - s.start, how.stride) for s in stretches]
-    starts = np.concatenate(by_stretch)
+    connected = segments(recording.time, how.max_gap_s)
+    kept = worn(connected, recording.acceleration, rate, how.nonwear_min)
+    stretches = [s for s in kept if s.stop - s.start >= how.window]
+    by_stretch = [s.start + cut(s.stop - s.start, how.window, how.stride) for s in stretches]
     # Stretch by stretch: where one ends and the next begins is no frame.
-    runs = [run for some in by_stretch for run in moments.covered(some)]
+    runs = [run for some in by_stretch for run in moments.covered(some, how.window)]
+    moved = [
+        movement.of_windows(counts[:, s], how.scale_g, rate, starts - s.start, how.window)
+        for s, starts in zip(stretches, by_stretch, strict=True)
+    ]
     shard = f"{SHARDS}/{name}.array_record"
     entry = {
         "name": name,
         "subject": recording.subject,
         "shard": shard,
-        "windows": len(starts),
+        "windows": sum(map(len, by_stretch)),
+        "stretches": run_lengths(s.stop - s.start for s in stretches),
         "samples": len(recording.time),
-        "hours": round(len(recording.time) / SAMPLE_RATE_HZ / 3600, 6),
-        "joined_gaps": count_joined(recording.time, how.max_gap_s),
-        "splits": len(stretches) - 1,
-        "longest_s": max(s.stop - s.start for s in stretches) / SAMPLE_RATE_HZ,
-        "dropped_s": (len(recording.time) - sum(run.stop - run.start for run in runs)) / SAMPLE_RATE_HZ,
+        "hours": round(len(recording.time) / rate / 3600, 6),
+        "joined_gaps": joined,
+        "splits": len(connected) - 1,
+        "longest_s": max((s.stop - s.start for s in kept), default=0) / rate,
+        "nonwear_s": (len(recording.time) - sum(s.stop - s.start for s in kept)) / rate,
+        "dropped_s": (len(recording.time) - sum(run.stop - run.start for run in runs)) / rate,
         "clipped": clipped,
-        "bytes": _write_shard(out / shard, counts, how.scale_g, starts),
+        "bytes": _write_shard(out / shard, counts, how.scale_g, [b for s in stretches for b in blocks(s, how.block)]),
         "crc32": file_crc32(out / shard),
         "labelled": None,
         "labelled_crc32": None,
@@ -148,28 +195,33 @@ def _write(recording: Recording, source: sources.Source, how: Cut, out: Path) ->
                 "scale_g": np.asarray(how.scale_g),
                 "label": recording.label.astype(np.int16),
                 "time": recording.time.astype(np.int64),
-                "segment_start": np.asarray([s.start for s in stretches], np.int64),
+                "segment_start": np.asarray([s.start for s in connected], np.int64),
             }
         )
         entry["labelled_crc32"] = write_atomically(out / entry["labelled"], content)
         codes = np.unique(recording.label)
         entry["labels"] = {str(code): recording.activities[int(code)] for code in codes if code >= 0}
-    return entry, moments.merge(moments.of_stretch(counts[:, run], how.scale_g) for run in runs)
+    counted = runs if rate == moments.RATE_HZ else []
+    return {
+        "entry": entry,
+        "moments": moments.merge(moments.of_stretch(counts[:, run], how.scale_g) for run in counted).to_json(),
+        "movement": [value for values in moved for value in values.tolist()],
+    }
 
 
-def _write_shard(path: Path, counts: np.ndarray, scale_g: float, starts: np.ndarray) -> int:
-    """Writes one record per window, counts them by reading back, and returns the file's size in bytes."""
+def _write_shard(path: Path, counts: np.ndarray, scale_g: float, parts: list[slice]) -> int:
+    """Writes one record per block, counts them by reading back, and returns the file's size in bytes."""
     partial = path.with_name(path.name + PARTIAL)
     try:
         writer = ArrayRecordWriter(str(partial), WRITER_OPTIONS)
-        for start in starts.tolist():
-            writer.write(encode_window(counts[:, start : start + WINDOW_SAMPLES], scale_g, start))
+        for part in parts:
+            writer.write(encode_block(counts[:, part], scale_g, part.start))
         writer.close()
         reader = ArrayRecordReader(str(partial))
         found = reader.num_records()
         reader.close()
-        if found != len(starts):
-            raise OSError(f"{path}: {found} of {len(starts)} windows arrived on the disk, which may be full")
+        if found != len(parts):
+            raise OSError(f"{path}: {found} of {len(parts)} blocks arrived on the disk, which may be full")
         os.replace(partial, path)
     except RuntimeError as error:  # what array_record raises
         raise OSError(f"{path}: cannot be written ({error})") from error

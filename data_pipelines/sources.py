@@ -7,9 +7,9 @@ from pathlib import Path
 from data_pipelines import synthetic
 from data_pipelines.contract import Recording
 from data_pipelines.manifest import file_crc32
-from data_pipelines.readers import har_csv, hunt4
+from data_pipelines.readers import har_csv, hunt4, ukbiobank
 
-LAYOUTS = ("harth", "hunt4", "synthetic")
+LAYOUTS = ("harth", "hunt4", "ukbiobank", "synthetic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,9 @@ def find(
     """The recordings of a data set, in order of their names.
 
     Args:
-      layout: "harth" (HARTH and HAR70+: a folder of csv files), "hunt4" (a folder of subjects' folders) or
-        "synthetic" (no folder; the first `subjects` people of the cohort `seed`, `hours` each).
+      layout: "harth" (HARTH and HAR70+: a folder of csv files), "hunt4" (a folder of subjects' folders),
+        "ukbiobank" (a folder of csv files of wrist sensors) or "synthetic" (no folder; the first `subjects`
+        people of the cohort `seed`, `hours` each).
 
     Raises:
       FileNotFoundError: no such folder; ValueError: an unknown layout, or nothing in the folder that fits it.
@@ -56,12 +57,15 @@ def find(
     if layout == "hunt4":
         paths = hunt4.subject_folders(folder)
         expected = "subjects' folders with files like 2018-03-14_09.npz"
+    elif layout == "ukbiobank":
+        paths = ukbiobank.recording_files(folder)
+        expected = "csv files like 1000001_90001_0_0.csv.gz"
     else:
         paths = {path.stem: path for path in sorted(folder.glob("*.csv")) if not path.name.startswith(".")}
         expected = "csv files like S006.csv"
     if not paths:
         below = sorted({str(path.parent) for path in folder.glob("*/*.csv")})
-        hint = f"; there are csv files in {', '.join(below[:5])}" if layout == "harth" and below else ""
+        hint = f"; there are csv files in {', '.join(below[:5])}" if layout != "hunt4" and below else ""
         raise ValueError(f"{folder}: nothing in layout {layout} found, expected {expected}{hint}")
     return [Source(layout, name, path.name, path) for name, path in sorted(paths.items())]
 
@@ -77,7 +81,7 @@ def read(source: Source) -> Recording:
     """The recording; ValueError or OSError naming the file where it cannot be used."""
     if source.layout == "synthetic":
         return synthetic.recording(source.index, seed=source.seed, hours=source.hours)
-    return hunt4.read(source.path) if source.layout == "hunt4" else har_csv.read(source.path)
+    return {"harth": har_csv, "hunt4": hunt4, "ukbiobank": ukbiobank}[source.layout].read(source.path)
 
 
 def stamp(source: Source) -> str:
@@ -86,7 +90,8 @@ def stamp(source: Source) -> str:
     For the synthetic cohort: the person and the generator's own code.
     """
     if source.layout == "synthetic":
-        return f"{source.index} {source.seed} {source.hours} {file_crc32(Path(synthetic.__file__)):08x}"
+        code = [file_crc32(path) for path in sorted(Path(synthetic.__file__).parent.glob("synthetic*.py"))]
+        return f"{source.index} {source.seed} {source.hours} {zlib.crc32(repr(code).encode()):08x}"
     crc, size = 0, 0
     for path in files_of(source):
         state = path.stat()

@@ -1,28 +1,33 @@
 """Which windows train and which validate: by subject (default) or by window (as published); nested hours.
 
-Windows are numbered globally: the manifest's recordings in order, and inside each its shard's records in
-order.
+Windows are numbered globally: the manifest's recordings in order, and inside each its windows in order.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from selfpab_jax.signals.stft import SAMPLE_RATE_HZ, WINDOW_SAMPLES
-
-WINDOW_HOURS = WINDOW_SAMPLES / SAMPLE_RATE_HZ / 3600
 # Separate random streams, so that a subset of hours does not follow from the split that it is taken from.
 SPLIT_STREAM, HOURS_STREAM = 1, 2
 
 
 def seeded_permutation(n: int, *seed: int) -> np.ndarray:
-    """A permutation of 0..n-1, int64 [n], that depends on `n` and the seed numbers only.
+    """A permutation of 0..n-1, int64 [n], that depends on `n` and the seed numbers only: the ranks of `seeded_bits`."""
+    return np.argsort(seeded_bits(n, *seed), kind="stable").astype(np.int64)
 
-    It ranks the raw bits of Philox: NumPy promises never to change those (NEP 19), unlike
-    `Generator.permutation`.
+
+def seeded_bits(n: int, *seed: int) -> np.ndarray:
+    """Random bits, uint64 [n], that depend on the seed numbers only; fewer are the beginning of more.
+
+    They are the raw bits of Philox: NumPy promises never to change those (NEP 19), unlike what `Generator` makes
+    of them.
     """
-    bits = np.random.Philox(np.random.SeedSequence(seed)).random_raw(n)
-    return np.argsort(bits, kind="stable").astype(np.int64)
+    return np.random.Philox(np.random.SeedSequence(seed)).random_raw(n)
+
+
+def window_hours(manifest: Mapping) -> float:
+    """Hours of one window of a prepared folder."""
+    return manifest["settings"]["window_samples"] / manifest["sample_rate_hz"] / 3600
 
 
 def subject_split(subjects: Sequence[str], valid_fraction: float, seed: int) -> tuple[list[str], list[str]]:
@@ -58,7 +63,7 @@ def split_indices(
     (`settings.stride_s` of the manifest) so are the same samples, which makes the validation loss optimistic.
 
     `hours` keeps that much of the training side: the first windows of one seeded permutation, so that a
-    smaller subset lies inside each larger one. A window counts 5 minutes even where windows overlap.
+    smaller subset lies inside each larger one. A window counts its whole length even where windows overlap.
     Validation stays the same.
 
     Raises:
@@ -71,9 +76,7 @@ def split_indices(
     windows = np.array([r["windows"] for r in recordings], np.int64)
     total = int(windows.sum())
     if total == 0:
-        raise ValueError(
-            "the prepared data hold no window: every recording is shorter than 5 minutes between long gaps"
-        )
+        raise ValueError("the prepared data hold no window: every recording is shorter than a window between long gaps")
     if how == "subject":
         used = [r["subject"] for r in recordings if r["windows"]]
         valid_subjects = set(subject_split(used, valid_fraction, seed)[1])
@@ -85,20 +88,23 @@ def split_indices(
             raise ValueError(f"valid_fraction {valid_fraction} of {total} windows leaves none to train on")
         order = seeded_permutation(total, seed, SPLIT_STREAM)
         train, valid = np.sort(order[n_valid:]), np.sort(order[:n_valid])
-    return (train if hours is None else nested_hours(train, hours, seed)), valid
+    return (train if hours is None else nested_hours(train, hours, seed, window_hours(manifest))), valid
 
 
-def nested_hours(indices: np.ndarray, hours: float, seed: int) -> np.ndarray:
+def nested_hours(indices: np.ndarray, hours: float, seed: int, window_hours: float) -> np.ndarray:
     """`hours` worth of the window numbers `indices`, ascending; fewer hours lie inside more hours.
+
+    Args:
+      window_hours: hours of one window.
 
     Raises:
       ValueError: less than one window, or more hours than `indices` hold.
     """
-    keep = round(hours / WINDOW_HOURS)
+    keep = round(hours / window_hours)
     if not 1 <= keep <= len(indices):
         raise ValueError(
-            f"hours is {hours:g}, expected between {WINDOW_HOURS:.3g} (one window) and "
-            f"{len(indices) * WINDOW_HOURS:.4g} (the training side of these data)"
+            f"hours is {hours:g}, expected between {window_hours:.3g} (one window) and "
+            f"{len(indices) * window_hours:.4g} (the training side of these data)"
         )
     return np.sort(indices[seeded_permutation(len(indices), seed, HOURS_STREAM)[:keep]])
 

@@ -11,7 +11,9 @@ import dataclasses
 
 import numpy as np
 
-from data_pipelines.contract import Recording
+from data_pipelines import synthetic_wrist
+from data_pipelines.contract import PLACES, Recording, channels_of
+from data_pipelines.synthetic_noise import skew, smooth, spread, wander
 from selfpab_jax.signals.stft import SAMPLE_RATE_HZ
 
 SUBJECTS = 10
@@ -95,7 +97,7 @@ class Person:
 
 
 def recording(index: int, *, seed: int = 0, hours: float = 1.0) -> Recording:
-    """Person `index`'s recording: `hours` at 50 Hz, acceleration [S, 6] in g, HARTH codes, some time gaps.
+    """Person `index`'s recording: `hours` at 50 Hz, acceleration [S, 9] in g, HARTH codes, some time gaps.
 
     The same index, seed and hours give the same bits with the same NumPy version. Some people do not cycle,
     others do not run.
@@ -113,14 +115,18 @@ def recording(index: int, *, seed: int = 0, hours: float = 1.0) -> Recording:
     kept = _kept(rng, samples)
     activity, starts = _schedule(rng, person, len(kept))
     bout = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(kept)))
-    acceleration = _acceleration(rng, person, activity, bout)
+    acceleration, clock, envelope = _acceleration(rng, person, activity, bout)
+    # A stream of its own, so that back and thigh are what they were before there was a wrist.
+    rng = np.random.default_rng([seed, index, 3])
+    wrist = synthetic_wrist.acceleration(rng, CODES[activity], bout, clock, envelope)
     return Recording(
         subject=f"P{index + 1:02d}",
         name=f"P{index + 1:02d}",
-        acceleration=acceleration[kept],
+        acceleration=np.concatenate([acceleration[kept], wrist[kept]], axis=1),
         time=FIRST_SAMPLE_US + np.flatnonzero(kept) * (1_000_000 // SAMPLE_RATE_HZ),
         label=CODES[activity[bout]][kept],
         activities={code: activity.name for code, activity in ACTIVITIES.items()},
+        channels=channels_of(PLACES),
     )
 
 
@@ -144,17 +150,8 @@ def _person(rng: np.random.Generator, index: int) -> Person:
         thigh=np.array([a.thigh for a in TABLE]) + rng.normal(0, 3) + rng.normal(0, 0.5, n) * sd,
         swing=np.array([a.swing for a in TABLE]) * rng.lognormal(0, 0.15),
         response=response.transpose(0, 2, 1).astype(np.float32),
-        mounting=(_skew(rng), _skew(rng)),
+        mounting=(skew(rng), skew(rng)),
     )
-
-
-def _skew(rng: np.random.Generator) -> np.ndarray:
-    """Rotation by 2 to 15 degrees about a random axis, [3, 3] (Rodrigues)."""
-    axis = rng.normal(size=3)
-    x, y, z = axis / np.linalg.norm(axis)
-    angle = np.deg2rad(np.clip(abs(rng.normal(0, 7)), 2, 15))
-    k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k
 
 
 def _kept(rng: np.random.Generator, samples: int) -> np.ndarray:
@@ -196,25 +193,28 @@ def _bouts(rng: np.random.Generator, scene, scene_s: float) -> tuple[np.ndarray,
     return row[order], (share * rng.lognormal(0, 0.5, len(row)))[order]
 
 
-def _acceleration(rng, person: Person, activity: np.ndarray, bout: np.ndarray) -> np.ndarray:
-    """float32 [S, 6] g: gravity by tilt, harmonics of the stride, vibration, by skewed, noisy sensors."""
+def _acceleration(rng, person: Person, activity: np.ndarray, bout: np.ndarray) -> tuple[np.ndarray, ...]:
+    """float32 [S, 6] g: gravity by tilt, harmonics of the stride, vibration, by skewed, noisy sensors.
+
+    Also the stride clock [S] in radians and the strength of the steps [S].
+    """
     n, bouts = len(bout), len(activity)
     row = activity[bout]
     effort = rng.lognormal(0, 0.2, bouts)  # a brisk bout is faster and harder
-    hz = _smooth((person.cadence[activity] * effort**0.7)[bout], 1.5)
-    jitter = np.array([a.jitter for a in TABLE])[row] * (_wander(rng, n, 0.6) + _wander(rng, n, 5))
+    hz = smooth((person.cadence[activity] * effort**0.7)[bout], 1.5)
+    jitter = np.array([a.jitter for a in TABLE])[row] * (wander(rng, n, 0.6) + wander(rng, n, 5))
     clock = np.pi * np.cumsum(hz * (1 + jitter)) / SAMPLE_RATE_HZ  # two steps to a turn
     envelope = _envelope(rng, row, effort[bout])
     movement = _harmonics(person, row, clock) * envelope[:, None]
 
     fidgets = rng.random(n) < np.array([a.fidgets_hz for a in TABLE])[row] / SAMPLE_RATE_HZ
-    burst = 0.05 * _spread(fidgets, 2)
+    burst = 0.05 * spread(fidgets, 2)
     shaking = burst + np.array([a.vibration_g for a in TABLE])[row]
-    movement += shaking[:, None] * np.stack([_wander(rng, n, 0.06) for _ in range(6)], axis=1)
+    movement += shaking[:, None] * np.stack([wander(rng, n, 0.06) for _ in range(6)], axis=1)
 
     angles = _tilts(rng, person, activity, bout)  # trunk, trunk roll, thigh, thigh roll
-    moved = [_spread(fidgets * rng.normal(0, 9, n), 2) for _ in range(4)]
-    sway = [_wander(rng, n, 0.8) * 0.4 + _wander(rng, n, 8) * 0.9 for _ in range(4)]
+    moved = [spread(fidgets * rng.normal(0, 9, n), 2) for _ in range(4)]
+    sway = [wander(rng, n, 0.8) * 0.4 + wander(rng, n, 8) * 0.9 for _ in range(4)]
     trunk, trunk_roll, thigh, thigh_roll = np.deg2rad(np.array(angles) + moved + sway)
     thigh = thigh + np.deg2rad(person.swing[row]) * envelope * np.sin(clock)
     up_back = (-np.cos(trunk) * np.cos(trunk_roll), np.sin(trunk_roll), np.sin(trunk) * np.cos(trunk_roll))
@@ -223,7 +223,7 @@ def _acceleration(rng, person: Person, activity: np.ndarray, bout: np.ndarray) -
     leg = (np.stack(up_thigh, axis=1) + movement[:, 3:]) @ person.mounting[1].T
     sensed = np.concatenate([back, leg], axis=1) * rng.normal(1, 0.005, 6) + rng.normal(0, 0.008, 6)
     sensed += NOISE_G * rng.standard_normal(sensed.shape, np.float32)
-    return np.clip(sensed, -8, 8).astype(np.float32)  # the AX3's range
+    return np.clip(sensed, -8, 8).astype(np.float32), clock, envelope  # the AX3's range
 
 
 def _tilts(rng, person: Person, activity: np.ndarray, bout: np.ndarray) -> list[np.ndarray]:
@@ -243,20 +243,20 @@ def _tilts(rng, person: Person, activity: np.ndarray, bout: np.ndarray) -> list[
     thigh_roll = np.where(side, sign * rng.normal(65, 10, bouts), thigh_roll)
     prone = lying & (way > 5 / 6)
     trunk, thigh = np.where(prone, -trunk, trunk), np.where(prone, -thigh, thigh)
-    return [_smooth(tilt[bout], 1.5) for tilt in (trunk, roll, thigh, thigh_roll)]
+    return [smooth(tilt[bout], 1.5) for tilt in (trunk, roll, thigh, thigh_roll)]
 
 
 def _envelope(rng: np.random.Generator, row: np.ndarray, effort: np.ndarray) -> np.ndarray:
     """Strength of the steps [S]: varies from step to step, pauses where irregular, fades between bouts."""
     n = len(row)
-    steady = np.clip(1 + 0.10 * _wander(rng, n, 0.6) + 0.10 * _wander(rng, n, 8), 0.2, None)
-    irregular = _wander(rng, n, 0.9)
+    steady = np.clip(1 + 0.10 * wander(rng, n, 0.6) + 0.10 * wander(rng, n, 8), 0.2, None)
+    irregular = wander(rng, n, 0.9)
     gate = np.array([np.nan if a.gate is None else a.gate for a in TABLE])[row]
     strength = np.where(np.isnan(gate), steady, np.clip(irregular - gate, 0, 2))
     change = np.zeros(n)
     change[np.flatnonzero(np.diff(row))] = 1
-    fade = 1 - 0.7 * np.clip(_spread(change, 1), 0, 1)
-    return (strength * fade * _smooth(effort**1.5, 0.5)).astype(np.float32)
+    fade = 1 - 0.7 * np.clip(spread(change, 1), 0, 1)
+    return (strength * fade * smooth(effort**1.5, 0.5)).astype(np.float32)
 
 
 def _harmonics(person: Person, row: np.ndarray, clock: np.ndarray) -> np.ndarray:
@@ -268,24 +268,3 @@ def _harmonics(person: Person, row: np.ndarray, clock: np.ndarray) -> np.ndarray
         powers = turn[here, None] ** np.arange(1, HARMONICS + 1, dtype=np.complex64)
         movement[here] = np.concatenate([powers.real, powers.imag], axis=1) @ person.response[index]
     return movement
-
-
-def _wander(rng: np.random.Generator, n: int, seconds: float) -> np.ndarray:
-    """float32 [S] noise with a knot of unit variance every `seconds`, correlated from knot to knot."""
-    knots = rng.standard_normal(int(n / (seconds * SAMPLE_RATE_HZ)) + 3)
-    knots = (knots[1:] + 0.5 * knots[:-1]) / np.sqrt(1.25)
-    at = np.arange(n) / (seconds * SAMPLE_RATE_HZ)
-    return np.interp(at, np.arange(len(knots)), knots).astype(np.float32)
-
-
-def _spread(x: np.ndarray, seconds: float) -> np.ndarray:
-    """float32 [S] with every impulse of `x` drawn out to a bump of its height, `seconds` long."""
-    bump = np.hanning(int(seconds * SAMPLE_RATE_HZ) | 1)
-    return np.convolve(x, bump, "full")[len(bump) // 2 :][: len(x)].astype(np.float32)
-
-
-def _smooth(x: np.ndarray, seconds: float) -> np.ndarray:
-    """[S] moved through a Hann-shaped window `seconds` long, ends held."""
-    taps = int(seconds * SAMPLE_RATE_HZ) | 1
-    kernel = np.hanning(taps + 2)[1:-1]
-    return np.convolve(np.pad(x, taps // 2, mode="edge"), kernel / kernel.sum(), "valid")

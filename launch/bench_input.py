@@ -20,9 +20,9 @@ from data_pipelines.manifest import read_manifest
 from data_pipelines.pipeline import eval_batches, train_batches, window_count
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.shards import Cut
-from data_pipelines.windows import decode_window
+from data_pipelines.stretches import Places
+from data_pipelines.windows import join_blocks
 from launch.bench_timing import Row, Seconds, compare, in_turns, timed
-from selfpab_jax.signals.stft import CHANNELS, WINDOW_SAMPLES
 
 STARTED = 4  # batches before the clock starts: threads run, files are open
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # as in data_pipelines.pipeline
@@ -34,18 +34,19 @@ class ShardWindows(torch.utils.data.Dataset):
     """Windows straight from the shards, by their global number."""
 
     def __init__(self, folder: Path, windows: int):
-        self._places = []
-        for entry in read_manifest(folder)["recordings"]:
-            reader = ArrayRecordReader(str(folder / entry["shard"]), READER_OPTIONS, file_reader_buffer_size=32768)
-            self._places += [(reader, record) for record in range(entry["windows"])]
-        del self._places[windows:]
+        self._places, self._windows = Places(read_manifest(folder)), windows
+        self._readers = [
+            ArrayRecordReader(str(folder / entry["shard"]), READER_OPTIONS, file_reader_buffer_size=32768)
+            for entry in self._places.recordings
+        ]
 
     def __len__(self) -> int:
-        return len(self._places)
+        return self._windows
 
     def __getitem__(self, number: int):
-        reader, record = self._places[number]
-        counts, scale, _ = decode_window(reader.read([record])[0])
+        place = self._places.find(number)
+        records = self._readers[place.recording].read(list(place.records))
+        counts, scale = join_blocks(records, place.offset, self._places.shape[1])
         return torch.from_numpy(counts), np.float32(scale)
 
 
@@ -53,7 +54,7 @@ class MappedWindows(torch.utils.data.Dataset):
     """The same windows from one uncompressed file."""
 
     def __init__(self, folder: Path, windows: int, file: Path):
-        self._counts = np.memmap(file, np.int16, "w+", shape=(windows, len(CHANNELS), WINDOW_SAMPLES))
+        self._counts = np.memmap(file, np.int16, "w+", shape=(windows, *Places(read_manifest(folder)).shape))
         with eval_batches(folder, batch=1, indices=np.arange(windows)) as every:
             for number, batch in enumerate(every):
                 self._counts[number] = batch["acceleration"][0]

@@ -8,9 +8,16 @@ from pathlib import Path
 
 from launch.command_line import Parser, run_job
 
-DESCRIPTION = """Cuts recordings into 5-minute windows and writes them, with checksums and statistics.
+DESCRIPTION = """Cuts recordings into windows and writes them, with checksums and statistics.
 Run the same command again to continue after a stop: what is done is not done again."""
 SYNTHETIC_ONLY = ("seed", "subjects", "hours")
+NUMBERS = (
+    ("--rate", int, 50, "HZ", "samples a second (50); recordings of another rate are resampled"),
+    ("--window", float, 300.0, "S", "seconds of a window (300)"),
+    ("--stride", float, None, "S", "seconds between starts of windows (those of a window: no overlap)"),
+    ("--max-gap", float, 5.0, "S", "join gaps up to this many seconds (5), split at longer"),
+    ("--nonwear", float, 90.0, "MIN", "leave out stillness of this many minutes or more (90; 0 keeps everything)"),
+)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -20,24 +27,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--layout",
         required=True,
-        choices=("harth", "hunt4", "synthetic"),
-        help="harth: csv files of HARTH or HAR70+; hunt4: <subject>/<YYYY-MM-DD_HH>.npz; synthetic: made up",
+        choices=("harth", "hunt4", "ukbiobank", "synthetic"),
+        help="harth: csv files of HARTH or HAR70+; hunt4: <subject>/<YYYY-MM-DD_HH>.npz; "
+        "ukbiobank: csv files of a wrist sensor; synthetic: made up",
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder to write")
-    parser.add_argument(
-        "--max-gap",
-        type=float,
-        default=5.0,
-        metavar="S",
-        help="join gaps up to this many seconds (5), split at longer",
-    )
-    parser.add_argument(
-        "--stride",
-        type=float,
-        default=300.0,
-        metavar="S",
-        help="seconds between starts of windows (300: no overlap)",
-    )
+    places = "comma-separated places of the sensors to keep (back,thigh; ukbiobank: wrist)"
+    parser.add_argument("--sensors", metavar="PLACES", help=places)
+    for name, kind, default, unit, text in NUMBERS:
+        parser.add_argument(name, type=kind, default=default, metavar=unit, help=text)
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     parser.add_argument("--seed", type=int, help="synthetic: another cohort (0)")
     parser.add_argument("--subjects", type=int, metavar="N", help="synthetic: number of people (10)")
@@ -63,7 +61,15 @@ def _prepare(flags: argparse.Namespace) -> None:
     from data_pipelines.shards import Cut
 
     synthetic = {k: v for k in SYNTHETIC_ONLY if (v := vars(flags)[k]) is not None}
-    settings = PrepareSettings(Cut(max_gap_s=flags.max_gap, stride_s=flags.stride), **synthetic)
+    cut = Cut(
+        max_gap_s=flags.max_gap,
+        stride_s=flags.window if flags.stride is None else flags.stride,
+        sensors=tuple((flags.sensors or ("wrist" if flags.layout == "ukbiobank" else "back,thigh")).split(",")),
+        rate_hz=flags.rate,
+        window_s=flags.window,
+        nonwear_min=flags.nonwear,
+    )
+    settings = PrepareSettings(cut, **synthetic)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         manifest = prepare(flags.input, flags.layout, flags.out, settings, flags.workers)
@@ -81,18 +87,19 @@ def _interrupt(signum, frame):
 def summary(manifest: dict) -> str:
     """What was prepared, one quantity a line."""
     recordings = manifest["recordings"]
-    total = {key: sum(r[key] for r in recordings) for key in ("joined_gaps", "splits", "clipped", "bytes", "dropped_s")}
-    window_hours = manifest["windows"] * 5 / 60
+    counted = ("joined_gaps", "splits", "clipped", "bytes", "dropped_s", "nonwear_s")
+    total = {key: sum(r[key] for r in recordings) for key in counted}
     rows = {
         "subjects": manifest["subjects"],
         "recordings": len(recordings),
         "hours": f"{manifest['hours']:.2f}",
-        "windows (5 min)": manifest["windows"],
+        f"windows ({manifest['settings']['window_s']:g} s)": manifest["windows"],
         "hours in no window": f"{total['dropped_s'] / 3600:.2f}",
+        "non-wear hours": f"{total['nonwear_s'] / 3600:.2f}",
         "gaps joined": total["joined_gaps"],
         "splits at gaps": total["splits"],
         "clipped samples": total["clipped"],
-        "MB per window hour": f"{total['bytes'] / 1e6 / window_hours:.2f}",
+        "MB in shards": f"{total['bytes'] / 1e6:.1f}",
         "activities": len(manifest["activities"]) or "no labels",
         "hash": manifest["hash"][:16],
     }

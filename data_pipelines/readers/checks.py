@@ -1,8 +1,10 @@
 """What every reader checks in the signal it has read; a failure is one sentence that starts with the file."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from selfpab_jax.signals.stft import CHANNELS, SAMPLE_RATE_HZ
+from selfpab_jax.signals.stft import SAMPLE_RATE_HZ
 
 STEP_US = 1_000_000 // SAMPLE_RATE_HZ
 RATE_TOLERANCE = 0.05
@@ -16,8 +18,8 @@ def row_text(index: int) -> str:
     return f"row {index + 1} (line {index + 2})"
 
 
-def check_time(time: np.ndarray, where: str):
-    """Raises ValueError unless `time` (int64 [S], microseconds) increases in steps of about 20 ms."""
+def check_increasing(time: np.ndarray, where: str):
+    """Raises ValueError naming the first row of `time` (int64 [S], microseconds) that is not later than the last."""
     step = np.diff(time)
     stuck = np.flatnonzero(step <= 0)
     if stuck.size:
@@ -28,28 +30,34 @@ def check_time(time: np.ndarray, where: str):
             f"{where}: the timestamp of {row_text(first + 1)} {found}; timestamps must increase: sort the "
             "rows or remove the overlap"
         )
-    median = float(np.median(step))
-    if abs(median / STEP_US - 1) > RATE_TOLERANCE:
+
+
+def check_time(time: np.ndarray, where: str, rate_hz: float):
+    """Raises ValueError unless `time` (int64 [S], microseconds) increases in steps of about 1 / rate_hz."""
+    check_increasing(time, where)
+    median = float(np.median(np.diff(time)))
+    if abs(median * rate_hz / 1e6 - 1) > RATE_TOLERANCE:
         raise ValueError(
             f"{where}: the sampling rate is {1e6 / median:.4g} Hz (median step {median / 1000:g} ms from row "
-            f"1 on), expected {SAMPLE_RATE_HZ} Hz (20 ms): resample the recording first"
+            f"1 on), expected {rate_hz:g} Hz ({1000 / rate_hz:g} ms): resample the recording first"
         )
 
 
-def check_finite(acceleration: np.ndarray, where: str):
+def check_finite(acceleration: np.ndarray, where: str, channels: Sequence[str]):
     """Raises ValueError naming the first row and channel of `acceleration` [S, C] that is NaN or infinite."""
     bad = ~np.isfinite(acceleration)
     if bad.any():
         row, channel = (int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
-            f"{where}: {CHANNELS[channel]} of row {row + 1} is {acceleration[row, channel]}; every value "
+            f"{where}: {channels[channel]} of row {row + 1} is {acceleration[row, channel]}; every value "
             "must be a finite number: remove such rows, the gap is handled"
         )
 
 
-def check_unit(acceleration: np.ndarray, where: str):
-    """Raises ValueError if a sensor of `acceleration` [S, C] is in m/s^2 or raw counts instead of g."""
-    for sensor, first in (("back", 0), ("thigh", 3)):
+def check_unit(acceleration: np.ndarray, where: str, channels: Sequence[str]):
+    """Raises ValueError if a sensor of `acceleration` [S, C], three channels each, is in m/s^2 or raw counts."""
+    for first in range(0, len(channels), 3):
+        sensor = channels[first].rpartition("_")[0]
         magnitude = float(np.median(np.linalg.norm(acceleration[:, first : first + 3], axis=1)))
         if METRIC_FROM <= magnitude <= METRIC_TO:
             raise ValueError(

@@ -103,6 +103,6 @@ def _snippet(path: Path) -> np.ndarray:
     except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a readable npz file ({error}): copy it again or remove it") from error
     snippet = array[:WINDOW_SAMPLES, : len(CHANNELS)].astype(np.float32)
-    check_finite(snippet, str(path))
-    check_unit(snippet, str(path))
+    check_finite(snippet, str(path), CHANNELS)
+    check_unit(snippet, str(path), CHANNELS)
     return snippet

@@ -1,4 +1,4 @@
-"""The order of windows over hosts, epochs and resumes; padding; damaged shards; threads."""
+"""Batches over hosts, epochs and resumes; padding; random starts; damaged shards; threads."""
 
 import hashlib
 import itertools
@@ -12,9 +12,9 @@ from absl import flags
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from data_pipelines import pipeline
-from data_pipelines.manifest import manifest_hash
-from data_pipelines.pipeline import eval_batches, train_batches, train_window_numbers, window_count
-from data_pipelines.windows import encode_window
+from data_pipelines.manifest import manifest_hash, npz_bytes, write_atomically
+from data_pipelines.pipeline import eval_batches, train_batches, window_count
+from data_pipelines.windows import encode_block
 
 WINDOWS = (5, 0, 1, 7)  # per recording; 13 in all, which no batch divides
 TOTAL = sum(WINDOWS)
@@ -23,7 +23,7 @@ ALL = np.arange(TOTAL)
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A prepared folder whose window k has its first count equal to k and a scale of (k + 1) / 4096 g."""
+    """A prepared folder whose window k has its first count equal to k, a scale of (k + 1) / 4096 g and k g movement."""
     return write_prepared(tmp_path_factory.mktemp("prepared"))
 
 
@@ -36,13 +36,18 @@ def write_prepared(folder):
         for _ in range(windows):
             counts = np.random.default_rng(number).integers(-4096, 4096, (6, 15000)).astype(np.int16)
             counts[0, 0] = number
-            writer.write(encode_window(counts, (number + 1) / 4096, 0))
+            writer.write(encode_block(counts, (number + 1) / 4096, 0))
             number += 1
         writer.close()
-        recordings.append({"name": f"P{index}", "subject": f"P{index}", "shard": shard, "windows": windows})
-    fields = ("layout", "settings", "channels", "sample_rate_hz", "activities", "hours", "subjects")
-    manifest = dict.fromkeys(fields) | {"version": 1, "windows": number, "recordings": recordings}
-    manifest["normalization_crc32"] = 0
+        stretches = [[15_000, windows]] if windows else []
+        recording = {"name": f"P{index}", "subject": f"P{index}", "shard": shard, "windows": windows}
+        recordings.append(recording | {"stretches": stretches})
+    fields = ("layout", "sample_rate_hz", "activities", "hours", "subjects", "normalization_crc32")
+    manifest = dict.fromkeys(fields) | {"version": 2, "windows": number, "recordings": recordings}
+    manifest["settings"] = dict.fromkeys(("window_samples", "stride_samples", "block_samples"), 15_000)
+    manifest["channels"] = list("abcdef")
+    movement = npz_bytes({"movement": np.arange(number, dtype=np.float32)})
+    manifest["movement_crc32"] = write_atomically(folder / "movement.npz", movement)
     (folder / "manifest.json").write_text(json.dumps(manifest | {"hash": manifest_hash(manifest)}))
     return folder
 
@@ -96,20 +101,9 @@ def test_every_epoch_visits_every_window_once(prepared):
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-def test_a_batch_larger_than_an_epoch_still_counts_right():
-    rows = np.concatenate([train_window_numbers(ALL, step, 32, 0, 32, seed=4) for step in range(13)])
-    assert np.bincount(rows).tolist() == [32] * TOTAL
-    assert sorted(rows[:TOTAL]) == sorted(rows[TOTAL : 2 * TOTAL]) == ALL.tolist()
-
-
 def test_resume_needs_only_the_step_also_with_other_hosts(prepared):
     whole = trace(prepared, 7, 1)
     assert whole[3:] == trace(prepared, 4, 1, start_step=3) == trace(prepared, 4, 4, start_step=3)
-
-
-def test_seeds_and_epochs_do_not_share_orders():
-    orders = {tuple(train_window_numbers(ALL, e, TOTAL, 0, TOTAL, seed)) for seed in range(5) for e in range(5)}
-    assert len(orders) == 25  # seed s, epoch 1 is not seed s + 1, epoch 0
 
 
 def test_indices_restrict_what_is_read(prepared):
@@ -117,6 +111,13 @@ def test_indices_restrict_what_is_read(prepared):
     with train_batches(prepared, global_batch=3, seed=0, indices=chosen) as batches:
         for batch in itertools.islice(batches, 4):
             assert sorted(numbers(batch)) == [3, 5, 12]
+
+
+def test_windows_that_move_more_come_more_often(prepared):
+    chosen = np.array([12, 0, 3, 5])  # of 4 visits an epoch, 2.4, 0, 0.6 and 1 are expected
+    with train_batches(prepared, global_batch=4, seed=0, indices=chosen, sampling="movement") as batches:
+        epochs = [np.bincount(numbers(batch), minlength=13)[chosen] for batch in itertools.islice(batches, 40)]
+    assert np.min(epochs, axis=0).tolist() == [2, 0, 0, 1] and np.max(epochs, axis=0).tolist() == [3, 0, 1, 1]
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
@@ -147,6 +148,7 @@ def test_refusals(prepared, tmp_path):
         ({"indices": np.array([13])}, "holds 0 to 12"),
         ({"indices": np.array([-1])}, "holds 0 to 12"),
         ({"start_step": -1}, "start_step is -1"),
+        ({"sampling": "speed"}, "sampling is 'speed', expected one of uniform, movement"),
     ]:
         with pytest.raises(ValueError, match=sentence):
             train_batches(prepared, **good | change)

@@ -11,12 +11,11 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from data_pipelines import moments, windows
 from data_pipelines.labelled import load_labelled
-from data_pipelines.manifest import read_manifest, read_normalization, verify
+from data_pipelines.manifest import read_manifest, read_movement, read_normalization, verify
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.readers import har_csv
 from data_pipelines.shards import Cut
-from launch import prepare as launch_prepare
-from selfpab_jax.signals.stft import N_FRAMES
+from selfpab_jax.signals.stft import CHANNELS, N_FRAMES
 
 # --- windows -------------------------------------------------------------------------------------------
 
@@ -25,14 +24,16 @@ def test_segments_by_hand():
     stamps = np.array([0, 20_000, 40_000, 5_040_000, 5_060_000, 10_060_001])
     assert windows.segments(stamps, 5) == [slice(0, 5), slice(5, 6)]
     assert windows.segments(stamps, 4.9) == [slice(0, 3), slice(3, 5), slice(5, 6)]
-    assert windows.count_joined(stamps, 5) == 1
+    assert windows.count_joined(stamps, 5, 50) == 1 and windows.count_joined(stamps, 5, 25) == 1
+    assert windows.count_joined(stamps, 5, 0.25) == 0  # a step of 5 s is no gap at 4 s a sample
     assert windows.segments(stamps[:0], 5) == []
 
 
 def test_cut_by_hand():
-    assert windows.cut(14_999, 15_000).tolist() == []
-    assert windows.cut(30_000, 15_000).tolist() == [0, 15_000]
-    assert windows.cut(30_000, 7_500).tolist() == [0, 7_500, 15_000]
+    assert windows.cut(14_999, 15_000, 15_000).tolist() == []
+    assert windows.cut(30_000, 15_000, 15_000).tolist() == [0, 15_000]
+    assert windows.cut(30_000, 15_000, 7_500).tolist() == [0, 7_500, 15_000]
+    assert windows.cut(90, 30, 40).tolist() == [0, 40]
 
 
 def test_quantise_by_hand():
@@ -42,21 +43,37 @@ def test_quantise_by_hand():
     assert clipped == 2
 
 
-def test_window_bytes_round_trip():
+def test_block_bytes_round_trip():
     counts = np.random.default_rng(0).integers(-32768, 32768, (6, 15_000)).astype(np.int16)
-    record = windows.encode_window(counts, 1 / 4096, 2**40)
-    assert len(record) == windows.RECORD_BYTES == 180_032
+    record = windows.encode_block(counts, 1 / 4096, 2**40)
+    assert len(record) == 180_032
     assert record[:4] == b"SPAB" and record[32] == counts[0, 0] & 255 and record[32 + 90_000] == counts[0, 0] >> 8 & 255
-    back, scale, start = windows.decode_window(record)
+    back, scale, start = windows.decode_block(record)
     np.testing.assert_array_equal(back, counts)
     assert back.dtype == np.int16 and (scale, start) == (1 / 4096, 2**40)
     for broken, words in (
-        (b"", "0 bytes is no window"),
+        (b"", "0 bytes is no block"),
         (record[:-1], "claims version 1"),
-        (b"X" * 99, "no window"),
+        (b"X" * 99, "no block"),
     ):
         with pytest.raises(ValueError, match=words):
-            windows.decode_window(broken)
+            windows.decode_block(broken)
+
+
+def test_blocks_are_joined_where_they_follow_each_other():
+    counts = np.arange(60, dtype=np.int16).reshape(2, 30)
+    records = [windows.encode_block(counts[:, i : i + 10], 0.5, 7 + i) for i in (0, 10, 20)]
+    joined, scale = windows.join_blocks(records, 5, 20)
+    np.testing.assert_array_equal(joined, counts[:, 5:25])
+    assert scale == 0.5
+    for wrong, words in (
+        (records[::2], "from sample 27 on at 0.5 g per count, expected 2 channels from sample 17 on"),
+        ([records[0], windows.encode_block(counts[:1, 10:20], 0.5, 17)], "found 1 channels"),
+        ([records[0], windows.encode_block(counts[:, 10:20], 0.25, 17)], "at 0.25 g per count"),
+        (records[:2], "found 20 samples, expected at least 25"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            windows.join_blocks(wrong, 5, 20)
 
 
 # --- what is on disk -----------------------------------------------------------------------------------
@@ -74,20 +91,39 @@ def test_manifest_counts(prepared):
     assert manifest["hours"] == pytest.approx(97_000 / 180_000, abs=1e-5)
     assert manifest["activities"] == {"1": "walking", "6": "standing", "7": "sitting"}
     assert manifest["settings"]["stride_s"] == 150 and manifest["settings"]["max_gap_s"] == 5
+    assert manifest["sample_rate_hz"] == 50 and manifest["channels"] == list(CHANNELS)
+    assert manifest["settings"]["window_samples"] == 15_000 and manifest["settings"]["sensors"] == ["back", "thigh"]
     assert str(prepared.parent) not in (prepared / "manifest.json").read_text()
     verify(prepared)
 
 
 def test_shards_hold_the_recording(prepared, recordings):
+    """Each sample of a stretch once, in blocks of 5 minutes, though windows overlap by half."""
     recording = har_csv.read(recordings / "S2.csv")
     reader = ArrayRecordReader(str(prepared / "shards" / "S2.array_record"))
     assert "group_size:1," in reader.writer_options_string() + ","
-    found = [windows.decode_window(record) for record in reader.read_all()]
+    found = [windows.decode_block(record) for record in reader.read_all()]
     reader.close()
-    assert [start for _, _, start in found] == [0, *(16_000 + 7_500 * k for k in range(4))]
+    assert [start for _, _, start in found] == [0, 15_000, 16_000, 31_000, 46_000]
+    assert [counts.shape[1] for counts, _, _ in found] == [15_000, 1_000, 15_000, 15_000, 10_000]
     for counts, scale, start in found:
-        expected = recording.acceleration[start : start + 15_000].T
+        expected = recording.acceleration[start : start + counts.shape[1]].T
         np.testing.assert_allclose(counts * np.float32(scale), expected, atol=0.5001 / 4096)
+    entries = read_manifest(prepared)["recordings"]
+    assert [entry["stretches"] for entry in entries] == [[[30_000, 1]], [[16_000, 1], [40_000, 1]], []]
+
+
+def test_movement_of_every_window(prepared, recordings):
+    """Standard deviation of each whole second by float64 NumPy, mean over the 300 s and the axes."""
+    expected = []
+    for name, begin, end in (("S1", 0, 30_000), ("S2", 0, 16_000), ("S2", 16_000, 56_000)):
+        signal = np.rint(har_csv.read(recordings / f"{name}.csv").acceleration[begin:end].astype(np.float64) * 4096)
+        for start in range(0, end - begin - 14_999, 7_500):
+            seconds = signal[start : start + 15_000].reshape(300, 50, 6) / 4096
+            expected.append(seconds.std(axis=1).mean())
+    found = read_movement(prepared)
+    assert found.dtype == np.float32 and len(found) == 8
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_moments_equal_a_direct_computation(prepared, recordings):
@@ -123,7 +159,7 @@ def test_moments_merge_like_one_array():
     np.testing.assert_allclose(merged.squares, whole.squares, rtol=1e-12)
     again = moments.Moments.from_json(json.loads(json.dumps(whole.to_json())))
     np.testing.assert_array_equal(again.squares, whole.squares)
-    assert moments.covered(np.array([0, 7_500, 15_000, 40_000])) == [slice(0, 30_000), slice(40_000, 55_000)]
+    assert moments.covered(np.array([0, 75, 150, 400]), 150) == [slice(0, 300), slice(400, 550)]
     assert N_FRAMES == 599
 
 
@@ -136,41 +172,8 @@ def test_labelled_holds_everything(prepared, recordings):
         np.testing.assert_array_equal(one.time, recording.time)
         np.testing.assert_allclose(one.counts.T * one.scale_g, recording.acceleration, atol=0.5001 / 4096)
         assert one.counts.dtype == np.int16 and one.activities == {1: "walking", 6: "standing", 7: "sitting"}
+        assert (one.channels, one.rate_hz) == (recording.channels, 50)
     assert labelled[1].segments == (slice(0, 16_000), slice(16_000, 56_000), slice(56_000, 58_000))
-
-
-# --- the other layouts ---------------------------------------------------------------------------------
-
-
-def test_synthetic_and_summary(tmp_path, capsys):
-    flags = f"--layout synthetic --out {tmp_path / 'out'} --subjects 2 --hours 0.2 --seed 3 --workers 1"
-    assert launch_prepare.main(flags.split()) == 0
-    text = capsys.readouterr().out
-    assert "subjects            2" in text and text.strip().endswith("/out")
-    manifest = read_manifest(tmp_path / "out")
-    assert manifest["settings"]["seed"] == 3 and len(load_labelled(tmp_path / "out")) == 2
-    settings = PrepareSettings(seed=4, subjects=2, hours=0.2)
-    with pytest.raises(FileExistsError, match=r"seed 3 \(now 4\)"):
-        prepare(None, "synthetic", tmp_path / "out", settings, workers=1, progress=False)
-
-
-def test_hunt4(tmp_path):
-    rng = np.random.default_rng(0)
-    for subject in ("11.7z", "12"):
-        (tmp_path / "raw" / subject).mkdir(parents=True)
-        for hour in ("08", "09"):
-            np.savez(tmp_path / "raw" / subject / f"2018-03-14_{hour}.npz", rng.normal(0, 0.6, (15_010, 7)))
-    manifest = prepare(tmp_path / "raw", "hunt4", tmp_path / "out", workers=1, progress=False)
-    assert [(e["name"], e["windows"], e["splits"]) for e in manifest["recordings"]] == [
-        ("11", 2, 1),
-        ("12", 2, 1),
-    ]
-    # No frame straddles the hour between two snippets.
-    assert int(read_normalization(tmp_path / "out")["frames"]) == 2 * 2 * N_FRAMES
-    assert manifest["recordings"][0]["source"]["files"] == 2 and manifest["activities"] == {}
-    verify(tmp_path / "out")
-    with pytest.raises(ValueError, match="layout hunt4 has no labels"):
-        load_labelled(tmp_path / "out")
 
 
 def test_settings_are_recorded_whole():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from data_pipelines.labelled import load_labelled
-from data_pipelines.manifest import manifest_hash, read_manifest, read_normalization, verify
+from data_pipelines.manifest import manifest_hash, read_manifest, read_movement, read_normalization, verify
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.shards import Cut
 from launch import prepare as launch_prepare
@@ -125,13 +125,13 @@ def test_workers_do_not_import_jax():
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["shards/S1.array_record", "labelled/S2.npz", "normalization.npz"])
+@pytest.mark.parametrize("name", ["shards/S1.array_record", "labelled/S2.npz", "normalization.npz", "movement.npz"])
 def test_damage_is_noticed(prepared, tmp_path, name):
     out = copy_of(prepared, tmp_path / "out")
     content = bytearray((out / name).read_bytes())
     content[len(content) // 2] ^= 4
     (out / name).write_bytes(content)
-    with pytest.raises(ValueError, match=f"1 of 7 files do not match their checksum \\({name}\\)"):
+    with pytest.raises(ValueError, match=f"1 of 8 files do not match their checksum \\({name}\\)"):
         verify(out)
     if name.startswith("labelled"):
         with pytest.raises(ValueError, match="S2.npz: damaged"):
@@ -139,6 +139,9 @@ def test_damage_is_noticed(prepared, tmp_path, name):
     if name.startswith("norm"):
         with pytest.raises(ValueError, match="normalization.npz: damaged"):
             read_normalization(out)
+    if name.startswith("move"):
+        with pytest.raises(ValueError, match="movement.npz: damaged"):
+            read_movement(out)
 
 
 def test_broken_manifests(prepared, tmp_path):
@@ -148,7 +151,7 @@ def test_broken_manifests(prepared, tmp_path):
     for content, words in (
         ("{", "not readable as JSON"),
         ("[]", "version is list"),
-        (json.dumps(good | {"version": 9}), "version is 9, expected 1"),
+        (json.dumps(good | {"version": 9}), "version is 9, expected 2"),
         (json.dumps({k: v for k, v in good.items() if k != "hours"}), "field hours is missing"),
         (json.dumps(good | {"windows": 7}), "hash does not match"),
     ):
@@ -187,7 +190,7 @@ def test_all_bad_recordings_are_named(recordings, tmp_path, prepare_harth):
 def test_no_window_at_all(recordings, prepare_harth, tmp_path):
     (tmp_path / "csv").mkdir()
     (tmp_path / "csv" / "S3.csv").write_bytes((recordings / "S3.csv").read_bytes())
-    with pytest.raises(ValueError, match="no 5-minute window: the longest stretch .* lasts 180 s"):
+    with pytest.raises(ValueError, match="no window of 300 s: the longest stretch .* lasts 180 s, expected 300 s"):
         prepare_harth(tmp_path / "csv", tmp_path / "out")
 
 
@@ -211,6 +214,11 @@ def test_one_preparation_at_a_time(recordings, tmp_path, prepare_harth):
         ("--layout harth --input . --out o", "nothing in layout harth found, expected csv files"),
         ("--layout harth --input . --out o --max-gap 0", "max_gap_s is 0.0, expected at least 0.1"),
         ("--layout harth --input . --out o --stride nan", "stride_s is nan"),
+        ("--layout harth --input . --out o --sensors thigh,back", "sensors are thigh, back, expected some of"),
+        ("--layout harth --input . --out o --rate 0", "rate_hz is 0, expected a whole number of Hz from 1 to 200"),
+        ("--layout harth --input . --out o --window 0.5", "window_s is 0.5, expected a number of seconds, at least 1"),
+        ("--layout harth --input . --out o --nonwear -1", "nonwear_min is -1.0, expected minutes"),
+        ("--layout ukbiobank --input . --out o", "nothing in layout ukbiobank found, expected csv files"),
         ("--layout harth --input . --out o --workers 0", "workers is 0, expected at least 1"),
         ("--layout synthetic --out o --subjects 99", "subjects is 99, expected 1 to 10"),
         ("--layout harth --input . --out o --strid 1", "unknown flag --strid; did you mean --stride"),

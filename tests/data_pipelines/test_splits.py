@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from data_pipelines.splits import nested_hours, seeded_permutation, split_indices, subject_split
+from data_pipelines.splits import nested_hours, seeded_bits, seeded_permutation, split_indices, subject_split
 
 # Subject B has two recordings, D has none long enough for a window.
 MANIFEST = {
+    "settings": {"window_samples": 15_000},
+    "sample_rate_hz": 50,
     "recordings": [
         {"subject": "A", "windows": 3},
         {"subject": "B", "windows": 4},
@@ -14,7 +16,7 @@ MANIFEST = {
         {"subject": "D", "windows": 0},
         {"subject": "B", "windows": 1},
         {"subject": "E", "windows": 20},
-    ]
+    ],
 }
 SUBJECT_OF_WINDOW = np.array(list("AAABBBBCCB" + "E" * 20))
 
@@ -59,7 +61,18 @@ def test_fewer_hours_are_inside_more_hours(how):
         np.testing.assert_array_equal(valid, same_valid)
         subsets.append(set(train.tolist()))
     assert subsets[0] < subsets[1] < subsets[2] <= set(everything.tolist())
-    assert set(nested_hours(everything, len(everything) / 12, 3)) == set(everything)
+    assert set(nested_hours(everything, len(everything) / 12, 3, 1 / 12)) == set(everything)
+
+
+def test_hours_count_the_windows_of_the_folder():
+    longer = MANIFEST | {"settings": {"window_samples": 90_000}, "sample_rate_hz": 30}  # 3,000 s
+    train, _ = split_indices(longer, "window", 0.2, seed=3, hours=2.5)
+    assert len(train) == 3
+
+
+def test_random_bits_are_pinned():
+    assert (seeded_bits(3, 0, 4, 0) == seeded_bits(9, 0, 4, 0)[:3]).all()
+    assert np.argsort(seeded_bits(8, 0, 3, 0)).tolist() == [7, 6, 1, 3, 5, 2, 4, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,150 @@
+"""Reader of the csv files with a participant's week at the wrist that the UK Biobank accelerometer tool writes.
+
+`<eid>_90001_0_0.csv` or `.csv.gz` with the columns time, x, y, z; 100 Hz as a rule. Times are local, and may carry
+their zone: `2014-05-07 13:29:50.430+0100 [Europe/London]`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from data_pipelines.contract import Recording, channels_of
+from data_pipelines.readers.checks import check_finite, check_increasing, check_unit, row_text
+from data_pipelines.readers.csv_columns import check_complete, read_header, what_is_wrong
+
+ENDINGS = (".csv", ".csv.gz")
+CHANNELS = channels_of(("wrist",))
+LOWEST_HZ, HIGHEST_HZ = 20, 200
+FEWEST_ROWS = 100  # 1 s; fewer do not show a rate
+# The time is read as text, a few megabytes at once: a week of it takes 3 GB.
+TYPES = {"time": pa.string(), "x": pa.float32(), "y": pa.float32(), "z": pa.float32()}
+BLOCK_BYTES = 1 << 23
+EXPECTED = {"time": "a time like 2014-05-07 13:29:50.430"}
+_ZONE = r" *(?P<zone>[+-]\d\d:?\d\d)?(?: *\[.*\])?$"
+
+
+def recording_files(folder: str | Path) -> dict[str, Path]:
+    """Name -> csv or csv.gz file in order of the names; a file's name up to its first dot is the recording's.
+
+    Raises:
+      ValueError: two files of one name, such as a packed and an unpacked one.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(Path(folder).iterdir()):
+        if not path.name.endswith(ENDINGS) or path.name.startswith(".") or not path.is_file():
+            continue
+        name = _name(path)
+        if name in found:
+            raise ValueError(f"{folder}: {found[name].name} and {path.name} name the same recording, keep one of them")
+        found[name] = path
+    return dict(sorted(found.items()))
+
+
+def read(path: str | Path) -> Recording:
+    """The recording in a csv or csv.gz file, channels wrist_x .. wrist_z, without labels.
+
+    Its rate is that of the steps between gaps, rounded to a whole Hz. Its clock is that of the first row: where a
+    zone in the file shows summer time beginning or ending, the clock runs on.
+
+    Args:
+      path: a file with the columns time (`YYYY-MM-DD HH:MM:SS[.f]`, a zone may follow) and x, y, z (g); others are
+        ignored. What comes before the first underscore of its name is the participant.
+
+    Raises:
+      ValueError: one sentence naming file and row, for anything that does not fit the layout.
+      FileNotFoundError: no such file.
+    """
+    path = Path(path)
+    header = read_header(path, list(TYPES))
+    acceleration, time, rows, first_zone = [], [], 0, 0
+    for batch in _batches(path, header):
+        check_complete(batch, path, rows)
+        acceleration.append(np.stack([batch[axis].to_numpy() for axis in "xyz"], axis=1))  # [N, 3]
+        clock, zone = _clock_us(batch["time"], path, rows)
+        first_zone = zone[0] if rows == 0 else first_zone
+        time.append(clock - (zone - first_zone))
+        rows += len(batch)
+    if rows < FEWEST_ROWS:
+        raise ValueError(f"{path}: only {rows} rows, expected at least {FEWEST_ROWS} (1 s at 100 Hz)")
+    signal, clock = np.concatenate(acceleration), np.concatenate(time)  # [S, 3], [S]
+    del acceleration, time  # a week takes more than a gigabyte
+    check_finite(signal, str(path), CHANNELS)
+    check_increasing(clock, str(path))
+    check_unit(signal, str(path), CHANNELS)
+    name = _name(path)
+    return Recording(name.split("_")[0], name, signal, clock, channels=CHANNELS, rate_hz=_rate_hz(clock, path))
+
+
+def _name(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def _batches(path: Path, header: list[str]) -> Iterator[pa.RecordBatch]:
+    """The columns of TYPES in pieces; by one thread, as only then Arrow counts rows."""
+    try:
+        yield from pyarrow.csv.open_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=TYPES, include_columns=list(TYPES)),
+        )
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: {what_is_wrong(str(error), header, EXPECTED)}") from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # what Arrow says of gzip data that do not fit
+        raise ValueError(f"{path}: cannot be unpacked ({error}): copy it again") from error
+
+
+def _clock_us(text: pa.StringArray, path: Path, first_row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Local clock and its zone, both int64 [N] in microseconds; 0 where there is no zone."""
+    last = re.search(_ZONE, text[0].as_py())
+    if pc.all(pc.ends_with(text, last[0])).as_py():  # a tenth of the time that the pattern takes
+        clock = pc.utf8_slice_codeunits(text, 0, -len(last[0])) if last[0] else text
+        zone = np.full(len(text), _zone_us(last["zone"] or ""))
+    else:
+        found = pc.extract_regex(text, "(?s)^(?P<clock>.*?)" + _ZONE)
+        clock = found.field("clock")
+        zones = found.field("zone").dictionary_encode()
+        zone = np.array([_zone_us(z) for z in zones.dictionary.to_pylist()])[zones.indices.to_numpy()]
+    try:
+        # By way of nanoseconds, which a file may write.
+        return clock.cast(pa.timestamp("ns")).cast(pa.int64()).to_numpy() // 1000, zone
+    except pa.ArrowInvalid as error:
+        row = next(i for i, cell in enumerate(clock) if not _is_time(cell))
+        raise ValueError(
+            f"{path}: time of {row_text(first_row + row)} is {text[row].as_py()[:40]!r}, expected {EXPECTED['time']}"
+        ) from error
+
+
+def _is_time(cell: pa.StringScalar) -> bool:
+    try:
+        return cell.cast(pa.timestamp("ns")).is_valid
+    except pa.ArrowInvalid:
+        return False
+
+
+def _zone_us(zone: str) -> int:
+    """Microseconds that a zone such as +0100 or +01:00 is ahead of UTC; 0 of an empty one."""
+    if not zone:
+        return 0
+    digits = zone[1:].replace(":", "")
+    return (1 if zone[0] == "+" else -1) * (int(digits[:2]) * 60 + int(digits[2:])) * 60_000_000
+
+
+def _rate_hz(time: np.ndarray, path: Path) -> int:
+    """Whole samples a second of the steps that are no gaps; ValueError outside 20 to 200."""
+    step = np.diff(time)
+    median = float(np.median(step))
+    # The mean step, as a clock in milliseconds shows 6 and 7 ms at 150 Hz, never 6.67.
+    rate = round(1e6 / float(step[step < 1.5 * median].mean()))
+    if not LOWEST_HZ <= rate <= HIGHEST_HZ:
+        raise ValueError(
+            f"{path}: the sampling rate is {1e6 / median:.4g} Hz (median step {median / 1000:g} ms from row 1 on), "
+            f"expected {LOWEST_HZ} to {HIGHEST_HZ} Hz: these are no raw accelerations, export them again"
+        )
+    return rate
