@@ -41,7 +41,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.batch_size = 64  # Table 1; over all devices
     config.data.valid_fraction = 0.1  # section 4.1: 10 % of the hours
     config.data.split = "subject"  # "window" is the article's split, in which subjects overlap
+    config.data.split_seed = 0  # who validates, and which hours; another `seed` keeps them
     config.data.hours = 0.0  # 0: all; else so many hours, each amount inside the larger ones
+    config.data.random_start = False  # True: each visit of a window begins anywhere in its stride
+    config.data.sampling = "uniform"  # or "movement": windows by their moving standard deviation
     config.model = ConfigDict()
     config.model.in_features = 156  # 26 bins a channel, 3 channels a sensor
     config.model.out_features = 156
@@ -70,6 +73,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.train.log_every = 50
     config.train.valid_every = 4_218  # four times an epoch, as the authors do
     config.train.save_every = 1_000
+    config.train.keep_every = 0  # so many steps apart checkpoints stay for good; 0: the newest two and the best
     config.train.max_bad_streak = 10
     config.update_from_flattened_dict(VARIANTS[variant])
     return config

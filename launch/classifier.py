@@ -18,10 +18,15 @@ FOLDER = "classifier"
 SCORES = {"macro_f1": "Macro F1", "accuracy": "Accuracy"}
 
 
-def check_method(config: Mapping, workdir: Path) -> None:
+def check_method(config: Mapping, workdir: Path, run: Trained) -> None:
     """Raises ValueError where `classifier` names a method that leaves nothing to keep, or not the one kept already."""
+    if run.config["objective"] != "selfpab":
+        raise ValueError(
+            f"--config.classifier: {config['encoder']} is of objective '{run.config['objective']}', only classifiers "
+            "on SelfPAB encoders can be kept for export"
+        )
     method, known = config["classifier"], [n for n in config["methods"] if n in RECIPES]
-    known = [name for name in known if RECIPES[name].encoder == "pretrained"]
+    known = [name for name in known if RECIPES[name].encoder == "pretrained" and RECIPES[name].head != "lstm"]
     if method not in known:
         raise ValueError(
             f"--config.classifier is '{method}', expected one of --config.methods that is on the pre-trained encoder: "
@@ -65,10 +70,10 @@ def keep(
         "labels": list(windows.names),
         "codes": [int(code) for code in windows.codes],
         "layers": list(chosen_layers(cfg.layers, run.config["model"]["layers"] + 1)),
-        "hidden": 0 if RECIPES[method].linear else cfg.hidden,
+        "hidden": cfg.hidden if RECIPES[method].head == "mlp" else 0,
         "data": Path(config["data"]["dir"]).name,
         "subjects": subjects,
-        "hours": sum(len(segment.truth) for segment in windows.segments) / 180_000,
+        "hours": windows.hours,
         "encoder_step": run.step,
         "tuned": RECIPES[method].unfreeze_at < 1,
         "scores": lines,

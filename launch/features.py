@@ -9,31 +9,29 @@ from pathlib import Path
 
 from launch.command_line import Parser, run_job
 
-DESCRIPTION = """Writes what a pre-trained encoder says about every second of a recording, labelled or not.
-The .npz file holds features float32 [T, n, D]; time int64 [T], the middles of the frames in microseconds since 1970
-(in the recording's own clock); layers int64 [n], 0 being the embedding; frame_seconds and hop_seconds."""
-WINDOW_FRAMES = 599  # selfpab_jax.signals.stft.N_FRAMES, which is known only once NumPy is imported
+DESCRIPTION = """Writes what a pre-trained encoder says about every token of a recording, labelled or not: frames of 1 s
+for SelfPAB, patches of 10 s for the masked autoencoder.
+The .npz file holds features float32 [T, n, D]; time int64 [T], the middles of the tokens in microseconds since 1970
+(in the recording's own clock); layers int64 [n], 0 being the embedding; token_seconds and hop_seconds."""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The flags; ValueError, one sentence, for a wrong one."""
     parser = Parser("features", DESCRIPTION)
     parser.add_argument("--run", metavar="DIR", type=Path, required=True, help="run folder of `selfpab pretrain`")
-    what = "a recording: .csv in HARTH's layout (label optional), or HUNT4's .npz or folder of one subject"
+    what = "a recording: .csv in HARTH's or UK Biobank's layout, or HUNT4's .npz or folder of one subject"
     parser.add_argument("--input", metavar="FILE", type=Path, required=True, help=what)
     parser.add_argument("--out", metavar="F.npz", type=Path, required=True, help="file to write")
     layers = "all, last (default) or numbers from 0 (embedding) on, such as 0,2"
     parser.add_argument("--layers", default="last", help=layers)
     parser.add_argument("--which", choices=("best", "latest"), default="best", help="checkpoint (best)")
-    layout = "default: by the name of --input"
-    parser.add_argument("--layout", choices=("harth", "hunt4"), help=layout)
-    stride = "frames between windows of 599 (300); overlapping windows are averaged"
-    parser.add_argument("--stride", type=int, default=300, metavar="N", help=stride)
+    layout = "default: harth for a .csv, else hunt4"
+    parser.add_argument("--layout", choices=("harth", "hunt4", "ukbiobank"), help=layout)
+    stride = "tokens between windows (half a window, as long as in pre-training); overlapping windows are averaged"
+    parser.add_argument("--stride", type=int, metavar="N", help=stride)
     flags = parser.parse_args(argv)
     if flags.out.suffix != ".npz":
         parser.error(f"--out is {flags.out}, expected a name that ends in .npz")
-    if not 1 <= flags.stride <= WINDOW_FRAMES:
-        parser.error(f"--stride is {flags.stride}, expected 1 to {WINDOW_FRAMES} frames")
     if not flags.input.exists():
         raise FileNotFoundError(f"--input: found no {flags.input}")
     flags.layout = flags.layout or ("harth" if flags.input.suffix == ".csv" else "hunt4")
@@ -49,36 +47,44 @@ def _features(flags: argparse.Namespace) -> None:
     import jax
     import numpy as np
 
+    from data_pipelines import resample
     from data_pipelines.manifest import PARTIAL
-    from data_pipelines.readers import har_csv, hunt4
+    from data_pipelines.readers import har_csv, hunt4, ukbiobank
     from data_pipelines.windows import quantise, segments
-    from launch.trained import load_trained, recording_settings
+    from launch.trained import load_trained
     from selfpab_jax.evaluate.features import chosen_layers, recording_features
-    from selfpab_jax.signals.stft import CHANNELS, HOP, N_FFT, N_FRAMES, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
     run = load_trained(flags.run, flags.which)
-    window = jax.ShapeDtypeStruct((1, len(CHANNELS), WINDOW_SAMPLES), np.float32)
-    layers = chosen_layers(flags.layers, len(jax.eval_shape(partial(run.method.encode, run.method.model), window)))
+    method, tokens, prepared = run.method, run.method.tokens, run.recording
+    window = jax.ShapeDtypeStruct((1, len(method.recorded), prepared["window_samples"]), np.float32)
+    layers = chosen_layers(flags.layers, len(jax.eval_shape(partial(method.encode, method.model), window)))
+    length = tokens.count(prepared["window_samples"])
+    stride = (length + 1) // 2 if flags.stride is None else flags.stride
+    if not 1 <= stride <= length:
+        raise ValueError(f"--stride is {stride}, expected 1 to {length} tokens")
     print(f"encoder: {flags.run}, step {run.step}", file=sys.stderr)
-    is_csv = flags.layout == "harth"
-    recording = har_csv.read(flags.input, need_label=False) if is_csv else hunt4.read(flags.input)
-    prepared = recording_settings(flags.run)
-    counts, clipped = quantise(recording.acceleration, prepared["scale_g"])  # as the encoder was trained
+    readers = {"harth": partial(har_csv.read, need_label=False), "hunt4": hunt4.read, "ukbiobank": ukbiobank.read}
+    recording = readers[flags.layout](flags.input)
+    # Exactly as the recordings that the encoder was trained on.
+    sensors = dict.fromkeys(channel.split("_")[0] for channel in method.recorded)
+    recording = resample.select_sensors(recording, tuple(sensors))
+    recording = resample.resample(recording, tokens.rate_hz, prepared["max_gap_s"])
+    counts, clipped = quantise(recording.acceleration, prepared["scale_g"])
 
     def encode(acceleration, valid):
-        outputs = run.method.encode(run.merge(run.params, run.model_state), acceleration, valid)
+        outputs = method.encode(run.merge(run.params, run.model_state), acceleration, valid)
         return [outputs[layer] for layer in layers]
 
     stretches = segments(recording.time, prepared["max_gap_s"])
     features, first = recording_features(
-        encode, counts, prepared["scale_g"], stretches, frames=N_FRAMES, stride=flags.stride
+        encode, counts, prepared["scale_g"], stretches, tokens, length=length, stride=stride
     )
     content = {
         "features": features,
-        "time": recording.time[first + N_FFT // 2],
+        "time": recording.time[first + tokens.size // 2],
         "layers": np.asarray(layers),
-        "frame_seconds": np.asarray(N_FFT / SAMPLE_RATE_HZ),
-        "hop_seconds": np.asarray(HOP / SAMPLE_RATE_HZ),
+        "token_seconds": np.asarray(tokens.size / tokens.rate_hz),
+        "hop_seconds": np.asarray(tokens.hop / tokens.rate_hz),
     }
     flags.out.parent.mkdir(parents=True, exist_ok=True)
     draft = flags.out.with_name(flags.out.name + PARTIAL)
@@ -88,11 +94,11 @@ def _features(flags: argparse.Namespace) -> None:
         os.replace(draft, flags.out)
     finally:
         draft.unlink(missing_ok=True)
-    hours = len(recording.time) / SAMPLE_RATE_HZ / 3600
+    hours = len(recording.time) / tokens.rate_hz / 3600
     note = f", {clipped} samples clipped" if clipped else ""
     stretch = "1 stretch" if len(stretches) == 1 else f"{len(stretches)} stretches"
     print(
-        f"{len(features)} frames of {hours:.2f} h in {stretch}{note}; layers "
+        f"{len(features)} tokens of {hours:.2f} h in {stretch}{note}; layers "
         f"{', '.join(map(str, layers))}; {features.shape[-1]} features each\n{flags.out}"
     )
 

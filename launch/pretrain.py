@@ -29,13 +29,15 @@ def _pretrain(argv: list[str] | None) -> int:
 def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool:
     """Trains until `config["train"]["steps"]` or a stop request; True when the end was reached."""
     import jax
+    import numpy as np
 
     from data_pipelines.manifest import npz_bytes, read_manifest, read_normalization, write_atomically
     from data_pipelines.pipeline import eval_batches, train_batches
     from data_pipelines.splits import split_indices
-    from launch.methods import build
+    from launch.methods import build, check_fits, entry
     from launch.run_folder import digest, open_run_folder
     from selfpab_jax.models.functional import model_state, parameter_count, split
+    from selfpab_jax.objectives.method import acceleration_g
     from selfpab_jax.train import loop, optim, sharding, step
     from selfpab_jax.train.checkpoint import Checkpoints
     from selfpab_jax.train.metrics import MetricsWriter
@@ -47,10 +49,11 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     if not data["dir"]:
         raise ValueError("--config.data.dir is missing: name a folder written by `selfpab prepare`")
     manifest, normalization = read_manifest(data["dir"]), read_normalization(data["dir"])
-    share = (data["split"], data["valid_fraction"], config["seed"])
+    share = (data["split"], data["valid_fraction"], data["split_seed"])
     train, valid = split_indices(manifest, *share, hours=data["hours"] or None)
     cfg = loop.LoopConfig(**config["train"])
     method = build(config, normalization)
+    check_fits(method, manifest["channels"], manifest["sample_rate_hz"], data["dir"])
     merge, params, extra = split(method.model)
     optimizer, schedule = optim.adamw(optim.OptimizerConfig(**config["optimizer"]), cfg.steps)
     # The manifest's hash stands for the data: a run is not resumed on other windows.
@@ -74,11 +77,12 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
         with eval_batches(data["dir"], batch=data["batch_size"], indices=valid, **process) as host_batches:
             yield from map(put, host_batches)
 
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
+    with Checkpoints(workdir / "checkpoints", keep_every=cfg.keep_every) as checkpoints:
         restored = checkpoints.restore_latest(state) if resume else None
         state = state if restored is None else restored[0]
         start = int(state["step"])
         order = {"global_batch": data["batch_size"], "seed": config["seed"], "indices": train, "start_step": start}
+        order |= {name: data[name] for name in ("random_start", "sampling")}
         with MetricsWriter(workdir, start) as writer, train_batches(data["dir"], **order, **process) as batches:
             state = loop.fit(
                 state,
@@ -96,23 +100,19 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
             )
     if not stop.requested and jax.process_index() == 0:
         preview = jax.jit(lambda p, s, a, k: method.preview(merge(p, s), a, k))
-        shown = partial(preview, state["params"], state["model_state"])
-        pictures(workdir, shown, next(valid_batches()), valid_key, method.channels)
+        parts = preview(state["params"], state["model_state"], acceleration_g(next(valid_batches())), valid_key)
+        pictures(workdir, {name: np.asarray(value[0]) for name, value in parts.items()}, method, entry(config).picture)
     print(f"step {int(state['step'])}; state sha256 {digest(state)}; run folder {workdir}")
     return not stop.requested
 
 
-def pictures(workdir: Path, preview, batch: dict, key, channels: tuple[str, ...]) -> None:
-    """Draws the loss curves, and the reconstruction of the first window of a batch, into the run folder."""
-    import numpy as np
-
-    from selfpab_jax.evaluate.figures import loss_curves, reconstruction
-    from selfpab_jax.objectives.method import acceleration_g
+def pictures(workdir: Path, parts: dict, method, picture) -> None:
+    """Draws the loss curves, and what the method reconstructs of one window, into the run folder."""
+    from selfpab_jax.evaluate.figures import loss_curves
     from selfpab_jax.train.metrics import read_metrics
 
     loss_curves(read_metrics(workdir / "metrics.jsonl"), workdir / "figures" / "loss.png")
-    parts = {name: np.asarray(value[0]) for name, value in preview(acceleration_g(batch), key).items()}
-    reconstruction(parts, workdir / "figures" / "reconstruction.png", channels)
+    picture(parts, workdir / "figures" / "reconstruction.png", method)
 
 
 if __name__ == "__main__":

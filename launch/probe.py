@@ -18,33 +18,42 @@ def main(argv: list[str] | None = None) -> int:
 
 def _probe(argv: list[str] | None) -> int:
     config, flags = config_flags("probe", argv, description=DESCRIPTION)
-    config, workdir = json.loads(config.to_json()), Path(flags.workdir)
+    workdir = Path(flags.workdir)
+    print(run(json.loads(config.to_json()), workdir, resume=flags.resume)[1])
+    print(f"run folder: {workdir}")
+    return 0
+
+
+def run(config: dict, workdir: Path, *, resume: bool) -> tuple[dict, str]:
+    """(scores as `report.score_results` gives them, the table for the terminal) of a comparison, run or completed."""
     check(config)
     from data_pipelines.labelled import load_labelled
     from launch import classifier
+    from launch.methods import check_fits
     from launch.run_folder import digest, open_run_folder
+    from launch.trained import probed_encoder
     from selfpab_jax.evaluate import compare, cross_validation, figures, report, windows
     from selfpab_jax.evaluate.probe import ProbeConfig
 
     data, cfg = config["data"], ProbeConfig(**config["probe"])
     compare.check_names(config["methods"], config["seeds"])
-    if config["classifier"]:
-        classifier.check_method(config, workdir)
     recordings = load_labelled(data["dir"])
-    cut = windows.cut(
-        recordings, frames=data["window_frames"], stride=data["stride_frames"], validation=data["validation"]
-    )
+    encoder, trained = probed_encoder(config)
+    if config["classifier"]:
+        classifier.check_method(config, workdir, trained)
+    check_fits(trained.method, recordings[0].channels, recordings[0].rate_hz, data["dir"])
+    length, stride = window_tokens(data, trained)
+    share = {name: data[name] for name in ("validation", "min_majority")}
+    cut = windows.cut(recordings, trained.method.tokens, length=length, stride=stride, **share)
     names = sorted({recording.subject for recording in recordings})
     loso, k_fold = cross_validation.leave_one_subject_out, cross_validation.group_k_fold
     folds = k_fold(names, config["folds"]) if config["folds"] else loso(names)
-    encoder, run = load_encoder(config)
     # Folds of other recordings or of another encoder must not be mixed with these.
     data_hash = digest([(r.counts, r.label) for r in recordings])
     hashes = {"data_hash": data_hash, "encoder_hash": digest(encoder.pretrained)}
-    open_run_folder(workdir, config | hashes, resume=flags.resume, may_differ=("data.dir", "encoder", "classifier"))
-    hours = sum(len(s.truth) for s in cut.segments) / 180_000
+    open_run_folder(workdir, config | hashes, resume=resume, may_differ=("data.dir", "encoder", "classifier"))
     people = f"{len(names)} subjects, {len(folds)} folds"
-    print(f"{people}, {hours:.1f} h, activities: {', '.join(cut.names)}", file=sys.stderr)
+    print(f"{people}, {cut.hours:.1f} h, activities: {', '.join(cut.names)}", file=sys.stderr)
     rows = read_rows(workdir / FOLDS_FILE)
     finished = [(row["method"], row["seed"], row["fold"]) for row in rows]
     with (workdir / FOLDS_FILE).open("a") as file:
@@ -57,25 +66,27 @@ def _probe(argv: list[str] | None) -> int:
             encoder,
             finished=finished,
             training_subjects=config["training_subjects"],
+            scored=data["scored"],
         ):
             rows.append(row)
             file.write(json.dumps(row) + "\n")
             file.flush()
-    protocol = {"data": data["dir"], "encoder": config["encoder"], "folds": len(folds)}
+    protocol = {"data": data["dir"], "encoder": config["encoder"], "folds": len(folds), "scored": data["scored"]}
     results = compare.results(rows, cut, data["merge"], protocol | config["probe"])
     baseline = config["baseline"] if config["baseline"] in results["methods"] else None
     scores = report.write_report(results, workdir, baseline)
     figures.comparison(results, workdir / "figures")
-    print(report.console_table(results, baseline))
+    text = report.console_table(results, baseline)
     if config["classifier"]:
-        kept = classifier.keep(workdir, config, cut, encoder, run, scores, len(folds))
-        print(f"classifier {config['classifier']}, trained on all subjects: {kept}")
-    print(f"run folder: {workdir}")
-    return 0
+        kept = classifier.keep(workdir, config, cut, encoder, trained, scores, len(folds))
+        text += f"\nclassifier {config['classifier']}, trained on all subjects: {kept}"
+    return scores, text
 
 
 def check(config: dict) -> None:
-    """Raises ValueError for fields that are missing; before anything heavy is imported."""
+    """Raises ValueError for fields that are missing or wrong; before anything heavy is imported."""
+    if (scored := config["data"]["scored"]) not in ("samples", "tokens"):
+        raise ValueError(f"--config.data.scored is '{scored}', expected samples or tokens")
     for field, value, what in (
         ("data.dir", config["data"]["dir"], "a prepared folder with labels"),
         ("encoder", config["encoder"], "a run folder of `selfpab pretrain` (its shape serves the controls too)"),
@@ -84,23 +95,10 @@ def check(config: dict) -> None:
             raise ValueError(f"--config.{field} is missing: name {what}")
 
 
-def load_encoder(config: dict):
-    """(the encoder of a run folder in the form the comparison wants, the run)."""
-    from launch.methods import build
-    from launch.trained import load_trained
-    from selfpab_jax.evaluate.compare import Encoder
-    from selfpab_jax.models.functional import split
-
-    run = load_trained(Path(config["encoder"]), config["which"])
-    print(f"encoder: {config['encoder']}, step {run.step}", file=sys.stderr)
-
-    def encode(params, acceleration, valid, key):
-        return run.method.encode(run.merge(params, run.model_state), acceleration, valid, key)
-
-    def random(seed):
-        return split(build(run.config | {"seed": 1_000 + seed}, run.normalization).model).params
-
-    return Encoder(encode, run.params, random, lambda acceleration, valid: run.method.inputs(acceleration)), run
+def window_tokens(data: dict, trained) -> tuple[int, int]:
+    """(length of a window, steps between windows) in tokens; 0 stands for the length of pre-training and half of it."""
+    length = data["window_tokens"] or trained.method.tokens.count(trained.recording["window_samples"])
+    return length, data["stride_tokens"] or (length + 1) // 2
 
 
 def read_rows(file: Path) -> list[dict]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from data_pipelines.shards import Cut
 from launch.methods import build
 from launch.run_folder import load_run
+from selfpab_jax.evaluate.compare import Encoder
 from selfpab_jax.models.encoder import EncoderConfig, spectrogram_encoder
 from selfpab_jax.models.functional import Tree, split
 from selfpab_jax.models.heads import probe_head
@@ -23,11 +25,14 @@ class Trained(NamedTuple):
 
     Attributes:
       config, normalization: what `method` was built from.
+      recording: how a recording is to be read for this run: `settings` of its data's manifest (`scale_g`, `max_gap_s`,
+        `window_samples`, ...); the defaults for an import.
       step: of the checkpoint that was read.
     """
 
     config: Mapping
     normalization: Mapping[str, np.ndarray]
+    recording: Mapping
     method: Method
     merge: Callable
     params: Tree
@@ -36,7 +41,7 @@ class Trained(NamedTuple):
 
 
 def load_trained(folder: Path, which: str) -> Trained:
-    """The "best" (by validation) or "latest" checkpoint of a run folder that is sound.
+    """The "best" (by validation), "latest" or a numbered ("500") checkpoint of a run folder that is sound.
 
     Raises:
       FileNotFoundError: no run folder, or no such checkpoint in it.
@@ -48,7 +53,22 @@ def load_trained(folder: Path, which: str) -> Trained:
     with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
         target = {"params": params, "model_state": model_state}
         params, model_state, meta = checkpoints.restore_params(target, which=which)
-    return Trained(config, normalization, method, merge, params, model_state, meta["step"])
+    recording = _recording_settings(folder)
+    return Trained(config, normalization, recording, method, merge, params, model_state, meta["step"])
+
+
+def probed_encoder(config: Mapping) -> tuple[Encoder, Trained]:
+    """(the encoder that a probe's config names, in the form the comparison wants, the run it comes from)."""
+    run = load_trained(Path(config["encoder"]), config["which"])
+    print(f"encoder: {config['encoder']}, step {run.step}", file=sys.stderr)
+
+    def encode(params, acceleration, valid, key):
+        return run.method.encode(run.merge(params, run.model_state), acceleration, valid, key)
+
+    def random(seed):
+        return split(build(run.config | {"seed": 1_000 + seed}, run.normalization).model).params
+
+    return Encoder(encode, run.params, random, lambda acceleration, valid: run.method.inputs(acceleration)), run
 
 
 def load_parameters(folder: Path, which: str) -> tuple[dict, dict[str, np.ndarray], Tree, Tree | None, int]:
@@ -77,7 +97,8 @@ def load_parameters(folder: Path, which: str) -> tuple[dict, dict[str, np.ndarra
     return config, normalization, encoder, classifier, meta["step"]
 
 
-def recording_settings(folder: Path) -> dict:
-    """How a recording is to be read for this run: `scale_g` and `max_gap_s` of its data; the defaults for an import."""
+def _recording_settings(folder: Path) -> dict:
     manifest = folder / "data_manifest.json"
-    return json.loads(manifest.read_text())["settings"] if manifest.exists() else dataclasses.asdict(Cut())
+    if manifest.exists():
+        return json.loads(manifest.read_text())["settings"]
+    return dataclasses.asdict(Cut()) | {"window_samples": Cut().window}

@@ -11,10 +11,10 @@ from selfpab_jax.evaluate.cross_validation import Fold
 from selfpab_jax.evaluate.features import chosen_layers, encode_windows, with_context
 from selfpab_jax.evaluate.metrics import confusion_matrix, merge_classes
 from selfpab_jax.evaluate.probe import RECIPES, ProbeConfig, Recipe, Source, Trainer, cached, trained_along
-from selfpab_jax.evaluate.stitch import stitch
+from selfpab_jax.evaluate.stitch import average_windows, stitch, token_labels
 from selfpab_jax.evaluate.windows import ProbeWindows
 from selfpab_jax.models.functional import split
-from selfpab_jax.models.heads import ProbeHead, probe_head
+from selfpab_jax.models.heads import LstmHead, ProbeHead, lstm_head, probe_head
 
 Params = dict[str, Any]
 
@@ -26,7 +26,7 @@ class Encoder(NamedTuple):
       encode: (params, acceleration [B, C, S] in g, valid [B, T], key or None) -> n arrays [B, T, D].
       pretrained: its parameters; None where no run was given.
       random: seed -> parameters of the same shape, untrained.
-      spectrogram: (acceleration, valid) -> one array [B, T, F], what the encoder gets to see.
+      spectrogram: (acceleration, valid) -> one array [B, T, F], spectral features of each token.
     """
 
     encode: Callable
@@ -35,8 +35,16 @@ class Encoder(NamedTuple):
     spectrogram: Callable
 
 
-def score(log_probabilities, windows: ProbeWindows, test: np.ndarray) -> dict[str, np.ndarray]:
-    """{subject: confusion matrix [K, K] over 50 Hz samples} of predicted windows, stitched segment by segment."""
+SCORED = ("samples", "tokens")
+
+
+def score(log_probabilities, windows: ProbeWindows, test: np.ndarray, scored: str = "samples") -> dict[str, np.ndarray]:
+    """{subject: confusion matrix [K, K]} of predicted windows, stitched segment by segment.
+
+    Args:
+      scored: "samples" counts every labelled sample; "tokens" every token with a labelled sample, against the
+        majority label, however mixed it is.
+    """
     place = {int(window): row for row, window in enumerate(test)}
     k, out = len(windows.codes), {}
     for segment in windows.segments:
@@ -45,8 +53,13 @@ def score(log_probabilities, windows: ProbeWindows, test: np.ndarray) -> dict[st
             continue
         rows = [place[int(n)] for n in numbers]
         probability = np.exp(log_probabilities[rows])
-        classes = stitch(probability, windows.start[numbers], windows.valid[numbers], len(segment.truth))
-        confusion = confusion_matrix(segment.truth, classes, k)
+        placed, truth, tokens = (windows.start[numbers], windows.valid[numbers]), segment.truth, windows.tokens
+        if scored == "samples":
+            classes = stitch(probability, *placed, len(truth), tokens)
+        else:
+            classes = average_windows(probability, *placed, tokens.count(len(truth))).argmax(axis=1)
+            truth = token_labels(truth, tokens)
+        confusion = confusion_matrix(truth, classes, k)
         out[segment.subject] = out.get(segment.subject, 0) + confusion
     return out
 
@@ -61,6 +74,7 @@ def compare(
     *,
     finished: Iterable[tuple[str, int, int]] = (),
     training_subjects: int = 0,
+    scored: str = "samples",
 ) -> Iterable[dict]:
     """Yields a row per recipe, seed and fold: {"method", "seed", "fold", "confusion": {subject: [[...]]}, "history"}.
 
@@ -68,6 +82,7 @@ def compare(
       recipes: names of `RECIPES`.
       finished: (recipe, seed, fold number) of rows an earlier, interrupted call has given.
       training_subjects: train on so many subjects only, drawn anew in each fold; 0 is all of them.
+      scored: see `score`.
     """
     check_names(recipes, seeds)
     finished = set(finished)
@@ -82,7 +97,7 @@ def compare(
                 bench = _Bench(RECIPES[name], seed, windows, cfg, encoder)
                 for number, fold in todo:
                     fold = _reduced(fold, training_subjects, seed, number)
-                    confusion, history = bench.run(fold, number)
+                    confusion, history = bench.run(fold, number, scored)
                     bar.update()
                     yield {
                         "method": name,
@@ -161,7 +176,7 @@ class _Bench:
 
         arrays = (windows.counts, windows.scale, windows.valid)
         shapes = jax.eval_shape(encode, self._start, *_example(windows), None)
-        self._head = (len(shapes), shapes[0].shape[-1])
+        self._shape = (len(shapes), shapes[0].shape[-1])
         self._merge = split(self._new_head(0)).merge
         self._stages: list[tuple[Trainer, int]] = []
         if self._frozen_steps:
@@ -169,16 +184,19 @@ class _Bench:
             features = encode_windows(frozen, *arrays)
             self._stages.append((self._trainer(cached(jax.numpy.asarray(features)), 0), self._frozen_steps))
         if self._frozen_steps < cfg.steps:
-            source = trained_along(encode, *arrays)
+            source = trained_along(encode, windows.counts, windows.scale)
             self._stages.append((self._trainer(source, self._frozen_steps), cfg.steps - self._frozen_steps))
 
-    def _new_head(self, seed: int) -> ProbeHead:
-        hidden = 0 if self._recipe.linear else self._cfg.hidden
-        return probe_head(*self._head, hidden, len(self._windows.codes), seed)
+    def _new_head(self, seed: int) -> ProbeHead | LstmHead:
+        classes = len(self._windows.codes)
+        if self._recipe.head == "lstm":
+            return lstm_head(*self._shape, self._cfg.lstm_hidden, classes, seed)
+        return probe_head(*self._shape, self._cfg.hidden if self._recipe.head == "mlp" else 0, classes, seed)
 
     def _trainer(self, source: Source, first_step: int) -> Trainer:
         merge = lambda params: self._merge(params, {})  # noqa: E731
-        return Trainer(source, merge, self._windows.label, self._windows.held_out, self._cfg, first_step=first_step)
+        of_tokens = (self._windows.label, self._windows.held_out, self._windows.valid)
+        return Trainer(source, merge, *of_tokens, self._cfg, first_step=first_step)
 
     def fit(self, subjects: Sequence[str], number: int) -> tuple[Params, list[dict]]:
         """({"head"}, with "encoder" where it was trained along; training history) on these subjects."""
@@ -193,11 +211,11 @@ class _Bench:
             history += [{**row, "full": trainer.full} for row in rows]
         return params, history
 
-    def run(self, fold: Fold, number: int) -> tuple[dict[str, np.ndarray], list[dict]]:
+    def run(self, fold: Fold, number: int, scored: str) -> tuple[dict[str, np.ndarray], list[dict]]:
         """(confusion matrices of the test subjects, training history)."""
         params, history = self.fit(fold.train, number)
         test, (trainer, _) = self._windows.of(fold.test), self._stages[-1]
-        return score(trainer.predict(params, test), self._windows, test), history
+        return score(trainer.predict(params, test), self._windows, test, scored), history
 
 
 def _example(windows: ProbeWindows) -> tuple:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from selfpab_jax.evaluate.stitch import window_starts
 from selfpab_jax.evaluate.windows import window_samples
-from selfpab_jax.signals.stft import HOP, n_frames
+from selfpab_jax.signals.tokens import Tokens
 
 
 def chosen_layers(choice: str, count: int) -> tuple[int, ...]:
@@ -84,36 +84,40 @@ def recording_features(
     counts: np.ndarray,
     scale: float,
     segments: Sequence[slice],
+    tokens: Tokens,
     *,
-    frames: int,
+    length: int,
     stride: int,
     batch: int = 8,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(features float32 [T, n, D], first sample int64 [T]) of every 1 s frame of one recording.
+    """(features float32 [T, n, D], first sample int64 [T]) of every token of one recording.
 
     Each segment is encoded on its own; the mask hides what pads its last window. Where windows overlap their
-    features are averaged. A segment of less than 1 s has no frame.
+    features are averaged. A segment shorter than a token has none.
 
     Args:
       encode: as in `encoded_batches`.
       counts: int16 [C, S]; g = counts * scale.
       segments: ranges of samples without a long gap.
-      frames, stride: length of a window and steps between windows, in frames.
+      length, stride: length of a window and steps between windows, in tokens.
 
     Raises:
-      ValueError: no segment of 1 s or more, or a stride that leaves frames out.
+      ValueError: no segment as long as a token, or a stride that leaves tokens out.
     """
     samples, valid, place, first, total = [], [], [], [], 0
     for segment in segments:
-        length = n_frames(segment.stop - segment.start)
-        starts = window_starts(length, frames, stride)
-        samples.append(window_samples(counts[:, segment], starts, frames))
-        valid.append(starts[:, None] + np.arange(frames) < length)  # [W, T]
+        count = tokens.count(segment.stop - segment.start)
+        starts = window_starts(count, length, stride)
+        samples.append(window_samples(counts[:, segment], starts, length, tokens))
+        valid.append(starts[:, None] + np.arange(length) < count)  # [W, T]
         place.append(total + starts)
-        first.append(segment.start + HOP * np.arange(length))
-        total += length
+        first.append(segment.start + tokens.hop * np.arange(count))
+        total += count
     if total == 0:
-        raise ValueError(f"the recording has no stretch of 1 s without a long gap in its {counts.shape[1]} samples")
+        seconds = tokens.size / tokens.rate_hz
+        raise ValueError(
+            f"the recording has no stretch of {seconds:g} s without a long gap in its {counts.shape[1]} samples"
+        )
     samples, valid, place = np.concatenate(samples), np.concatenate(valid), np.concatenate(place)
     sums, covered = None, np.zeros((total, 1, 1), np.float32)
     scales = np.full(len(samples), scale, np.float32)

@@ -87,23 +87,25 @@ def mean_and_standard_error(values) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def subject_scores(confusion) -> dict[str, float | np.ndarray]:
-    """Scores of one subject: macro_f1, macro_precision, macro_recall, accuracy and per_class_f1 [K].
+    """Scores of one subject: macro_f1, macro_precision, balanced_accuracy, kappa, accuracy and per_class_f1 [K].
 
-    A ratio 0/0 is NaN, and the macro means skip NaN: a class absent from truth and prediction is left out of
-    all three; a class absent from truth but predicted counts as F1 0; recall skips classes without support;
-    precision skips classes never predicted, which flatters timid classifiers. The keys ending in `_sklearn`
-    follow scikit-learn with fixed labels and zero_division=0 instead (every 0/0 counts as 0), which is lower
+    A ratio 0/0 is NaN, and the macro means skip NaN: a class absent from truth and prediction is left out; a class
+    absent from truth but predicted counts as F1 0; precision skips classes never predicted, which flatters timid
+    classifiers. balanced_accuracy is the mean recall over the classes that occur in truth, scikit-learn's
+    balanced_accuracy_score. kappa is Cohen's: agreement beyond what the row and column sums make expected, 1 at best,
+    0 for none, NaN where the expected agreement is 1 (a single class in truth and prediction). The keys ending in
+    `_sklearn` follow scikit-learn with fixed labels and zero_division=0 instead (every 0/0 counts as 0), which is lower
     or equal. Without any labelled sample all scores are NaN.
 
     Args:
       confusion: counts [K, K], row = truth.
 
-    Source: SelfPAB's evaluation (package cmat 0.1: pandas means, which skip NaN).
+    Source: SelfPAB's evaluation (package cmat 0.1: pandas means, which skip NaN); Cohen (1960) for kappa.
     """
     confusion = np.asarray(confusion)
     hits, rows, columns = np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     total = confusion.sum()
-    ratios = {"f1": (2 * hits, rows + columns), "precision": (hits, columns), "recall": (hits, rows)}
+    ratios = {"f1": (2 * hits, rows + columns), "precision": (hits, columns)}
     scores: dict[str, float | np.ndarray] = {}
     for name, (numerator, denominator) in ratios.items():
         per_class = _divide(numerator, denominator, np.nan)
@@ -112,6 +114,11 @@ def subject_scores(confusion) -> dict[str, float | np.ndarray]:
         scores[f"macro_{name}_sklearn"] = float(with_zeros.mean()) if total else np.nan
         if name == "f1":
             scores["per_class_f1"] = per_class
+    scores["balanced_accuracy"] = float(mean_and_standard_error(_divide(hits, rows, np.nan))[0])
+    # Observed and expected agreement, both times total squared, so that an expected agreement of 1 is seen exactly; in
+    # float64, since the square of a few billion samples leaves int64.
+    chance, everything = rows.astype(np.float64) @ columns.astype(np.float64), np.float64(total)
+    scores["kappa"] = float(_divide(hits.sum() * everything - chance, everything**2 - chance, np.nan))
     scores["accuracy"] = float(_divide(hits.sum(), total, np.nan))
     return scores
 

@@ -1,4 +1,4 @@
-"""Probing: a classifier per frame on an encoder, frozen or trained along, one subject group left out at a time."""
+"""Probing: a classifier per token on an encoder, frozen or trained along, one subject group left out at a time."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,24 +15,31 @@ class Recipe:
     """One row of the comparison.
 
     Attributes:
-      encoder: "pretrained", "random" (same shape, untrained) or "none" (the normalised spectrogram itself).
+      encoder: "pretrained", "random" (same shape, untrained) or "none" (spectral features of each token).
       unfreeze_at: share of the steps after which the encoder trains along; 1 never, 0 from the start.
-      linear: no hidden layer.
-      context: neighbouring frames given to the classifier on each side, for encoder "none".
+      head: "mlp" (one hidden layer), "linear", or "lstm" (two bidirectional layers over the tokens of a window).
+      context: neighbouring tokens given to the classifier on each side, for encoder "none".
     """
 
     encoder: str
     unfreeze_at: float = 1.0
-    linear: bool = False
+    head: str = "mlp"
     context: int = 0
 
 
 RECIPES = {
-    "pretrained": Recipe("pretrained", unfreeze_at=0.75),  # the article's protocol
+    "pretrained": Recipe("pretrained", unfreeze_at=0.75),  # SelfPAB's protocol
     "pretrained_frozen": Recipe("pretrained"),
-    "pretrained_linear": Recipe("pretrained", linear=True),
+    "pretrained_linear": Recipe("pretrained", head="linear"),
+    "pretrained_linear_tuned": Recipe("pretrained", unfreeze_at=0.5, head="linear"),
+    "pretrained_lstm": Recipe("pretrained", head="lstm"),
+    "pretrained_lstm_tuned": Recipe("pretrained", unfreeze_at=0.5, head="lstm"),
     "random_frozen": Recipe("random"),
+    "random_linear": Recipe("random", head="linear"),
+    "random_lstm": Recipe("random", head="lstm"),
     "scratch": Recipe("random", unfreeze_at=0.0),
+    "spectrogram_linear": Recipe("none", head="linear"),
+    "spectrogram_lstm": Recipe("none", head="lstm"),
     "spectrogram_mlp": Recipe("none"),
     "spectrogram_mlp_context": Recipe("none", context=4),  # 5 s around the frame
 }
@@ -43,11 +50,12 @@ class ProbeConfig:
     """How a probe is trained; the defaults are the article's where it gives one (section 4.2, Table 2).
 
     Attributes:
-      hidden: width of the hidden layer.
+      hidden: width of the hidden layer of an MLP.
+      lstm_hidden: width of an LSTM in each direction.
       layers: which layer outputs are summed: "all", "last" or a list like "0,1,2" (0 is the embedding).
       steps: length; recipes that never unfreeze use all of it for the head.
       batch_size: cuts per step while the encoder is frozen.
-      cut_frames: their length in frames, cut at random; at most a window's.
+      cut_tokens: their length in tokens, cut at random; 0, or more than a window's: whole windows.
       full_batch_size: windows per step while the encoder trains along.
       learning_rate, encoder_learning_rate: Adam's, for the head and for the encoder.
       decay: the rate falls exponentially to this share over all steps.
@@ -55,10 +63,11 @@ class ProbeConfig:
     """
 
     hidden: int = 1028
+    lstm_hidden: int = 128
     layers: str = "all"
     steps: int = 2000
     batch_size: int = 32
-    cut_frames: int = 599
+    cut_tokens: int = 0
     full_batch_size: int = 32
     learning_rate: float = 1e-4
     encoder_learning_rate: float = 1e-4
@@ -69,7 +78,9 @@ class ProbeConfig:
     def __post_init__(self):
         if self.select not in ("best", "last"):
             raise ValueError(f"probe.select is '{self.select}', expected best or last")
-        for name in ("steps", "batch_size", "cut_frames", "full_batch_size", "valid_every"):
+        if self.cut_tokens < 0:
+            raise ValueError(f"probe.cut_tokens is {self.cut_tokens}, expected 0 (whole windows) or more")
+        for name in ("hidden", "lstm_hidden", "steps", "batch_size", "full_batch_size", "valid_every"):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"probe.{name} is {value}, expected 1 or more")
 
@@ -79,8 +90,8 @@ class Source(NamedTuple):
 
     Attributes:
       arrays: device arrays the function reads.
-      layers: (params, arrays, window [B], offset [B], frames, key) -> [B, frames, n, D].
-      full: whether the encoder trains along; then offset is 0 and frames the whole window.
+      layers: (params, arrays, window [B], offset [B], length, key) -> [B, length, n, D].
+      full: whether the encoder trains along; then offset is 0 and length the whole window.
     """
 
     arrays: dict[str, jax.Array]
@@ -91,26 +102,26 @@ class Source(NamedTuple):
 def cached(features: jax.Array) -> Source:
     """Frozen encoder: cuts of features [W, T, n, D] computed beforehand."""
 
-    def layers(params, arrays, window, offset, frames, key):
-        size = (1, frames, *arrays["features"].shape[2:])
+    def layers(params, arrays, window, offset, length, key):
+        size = (1, length, *arrays["features"].shape[2:])
         cut = lambda w, o: jax.lax.dynamic_slice(arrays["features"], (w, o, 0, 0), size)[0]  # noqa: E731
-        return jax.vmap(cut)(window, offset)  # [B, frames, n, D]
+        return jax.vmap(cut)(window, offset)  # [B, length, n, D]
 
     return Source({"features": features}, layers, full=False)
 
 
-def trained_along(encode: Callable, counts: np.ndarray, scale: np.ndarray, valid: np.ndarray) -> Source:
+def trained_along(encode: Callable, counts: np.ndarray, scale: np.ndarray) -> Source:
     """Encoder in the loop: whole windows, encoded with params["encoder"].
 
     Args:
       encode: (encoder params, acceleration [B, C, S], valid [B, T], key or None) -> n arrays [B, T, D].
     """
 
-    def layers(params, arrays, window, offset, frames, key):
+    def layers(params, arrays, window, offset, length, key):
         acceleration = arrays["counts"][window].astype(jnp.float32) * arrays["scale"][window][:, None, None]
         return jnp.stack(encode(params["encoder"], acceleration, arrays["valid"][window], key), axis=2)
 
-    arrays = {"counts": jnp.asarray(counts), "scale": jnp.asarray(scale), "valid": jnp.asarray(valid)}
+    arrays = {"counts": jnp.asarray(counts), "scale": jnp.asarray(scale)}
     return Source(arrays, layers, full=True)
 
 
@@ -120,16 +131,21 @@ class Trainer:
     Args:
       source: see there.
       merge: params["head"] -> head module.
-      label, held_out: [W, T] of `ProbeWindows`.
+      label, held_out, valid: [W, T] of `ProbeWindows`.
       cfg: see there.
       first_step: steps of the schedule that an earlier stage has used.
     """
 
-    def __init__(self, source: Source, merge: Callable, label, held_out, cfg: ProbeConfig, *, first_step: int = 0):
+    def __init__(
+        self, source: Source, merge: Callable, label, held_out, valid, cfg: ProbeConfig, *, first_step: int = 0
+    ):
         self._source, self._merge, self._cfg = source, merge, cfg
         self.full, self._first_step = source.full, first_step
         self._label, self._held_out = np.asarray(label), np.asarray(held_out)
-        self._arrays = source.arrays | {"label": jnp.asarray(np.where(held_out, -1, label))}
+        self._arrays = source.arrays | {
+            "label": jnp.asarray(np.where(held_out, -1, label)),
+            "valid": jnp.asarray(valid),
+        }
 
         def rate(peak):
             return lambda count: peak * cfg.decay ** ((count + first_step) / cfg.steps)
@@ -142,20 +158,20 @@ class Trainer:
     def _steps(self, state, arrays, windows, number, key, *, count: int):
         """`count` updates on random cuts of the first `number` of `windows` (padded to a fixed length)."""
         cfg, total = self._cfg, arrays["label"].shape[1]
-        frames = total if self._source.full else min(cfg.cut_frames, total)
+        length = total if self._source.full else min(cfg.cut_tokens or total, total)
         rows = cfg.full_batch_size if self._source.full else cfg.batch_size
 
         def update(state, step):
             params, opt_state = state
             key_window, key_offset, key_dropout = jax.random.split(jax.random.fold_in(key, step), 3)
             window = windows[jax.random.randint(key_window, (rows,), 0, number)]
-            offset = jax.random.randint(key_offset, (rows,), 0, total - frames + 1)
-            cut = lambda w, o: jax.lax.dynamic_slice_in_dim(arrays["label"][w], o, frames)  # noqa: E731
-            label = jax.vmap(cut)(window, offset)  # [B, frames]
+            offset = jax.random.randint(key_offset, (rows,), 0, total - length + 1)
+            cut = jax.vmap(lambda x, w, o: jax.lax.dynamic_slice_in_dim(x[w], o, length), (None, 0, 0))
+            label, valid = (cut(arrays[name], window, offset) for name in ("label", "valid"))  # [B, length]
 
             def loss_of(params):
-                layers = self._source.layers(params, arrays, window, offset, frames, key_dropout)
-                return masked_cross_entropy(self._merge(params["head"])(layers), label)
+                layers = self._source.layers(params, arrays, window, offset, length, key_dropout)
+                return masked_cross_entropy(self._merge(params["head"])(layers, valid), label)
 
             loss, gradient = jax.value_and_grad(loss_of)(params)
             updates, opt_state = self._optimizer.update(gradient, opt_state, params)
@@ -167,9 +183,9 @@ class Trainer:
         return {"params": params, "opt_state": opt_state, "step": first + count}, losses.mean()
 
     def _predict(self, params, arrays, window):
-        frames = arrays["label"].shape[1]
-        layers = self._source.layers(params, arrays, window, jnp.zeros_like(window), frames, None)
-        return self._merge(params["head"])(layers)  # [B, T, K]
+        length = arrays["label"].shape[1]
+        layers = self._source.layers(params, arrays, window, jnp.zeros_like(window), length, None)
+        return self._merge(params["head"])(layers, arrays["valid"][window])  # [B, T, K]
 
     def predict(self, params, windows: np.ndarray) -> np.ndarray:
         """Log-probabilities [W', T, K] of these windows."""
@@ -182,7 +198,7 @@ class Trainer:
         return np.concatenate(parts)
 
     def held_out_loss(self, params, windows: np.ndarray) -> float:
-        """Mean cross-entropy over the held-out frames of these windows."""
+        """Mean cross-entropy over the held-out tokens of these windows."""
         label = np.where(self._held_out, self._label, -1)[windows]  # [W', T]
         known = label >= 0
         log_probabilities = self.predict(params, windows)[known]  # [n, K]

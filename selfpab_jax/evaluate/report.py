@@ -28,15 +28,16 @@ from selfpab_jax.evaluate.metrics import (
 
 COLUMNS = {
     "macro_f1": "macro F1",
+    "balanced_accuracy": "balanced accuracy",
+    "kappa": "kappa",
     "macro_precision": "precision",
-    "macro_recall": "recall",
     "accuracy": "accuracy",
     "macro_f1_sklearn": "macro F1 (sklearn)",
 }
 FOOTNOTE = (
-    "Percent, mean ± standard error over subjects. Macro means skip classes for which a score is 0/0 "
-    "(F1: absent from truth and prediction; recall: absent from truth; precision: never predicted); "
-    "the sklearn column counts them as 0."
+    "Percent, mean ± standard error over subjects; kappa is Cohen's, times 100. Macro means skip classes for which a "
+    "score is 0/0 (F1: absent from truth and prediction; precision: never predicted); the sklearn column counts them "
+    "as 0. Balanced accuracy is the mean recall over the classes that occur in truth."
 )
 
 

@@ -1,13 +1,14 @@
-"""From overlapping windows of frames to one class per 50 Hz sample, and from sample labels to frame labels.
+"""From overlapping windows of tokens to one class per sample, and from sample labels to token labels.
 
-A segment of S samples has T = (S - 50) // 25 + 1 frames of 1 s, each sharing half its samples with the next.
-The network sees windows of (usually 599) frames. On the way back the order is the published one: average the
-windows that cover a frame, then the two frames that cover a sample, then argmax.
+Tokens are spectrogram frames (1 s, each sharing half its samples with the next) or patches (10 s, end to end). The
+network sees windows of them. On the way back the order is the published one: average the windows that cover a token,
+then the tokens that cover a sample, then argmax.
 """
 
 import numpy as np
 
-from selfpab_jax.signals.stft import HOP, N_FFT, n_frames
+from selfpab_jax.signals.stft import FRAMES
+from selfpab_jax.signals.tokens import Tokens
 
 UNLABELLED = -1
 
@@ -85,48 +86,53 @@ def average_windows(probabilities, starts, valid, frames: int) -> np.ndarray:
     return total / count
 
 
-def half_second_distributions(distribution) -> np.ndarray:
-    """Mean distribution of the frames covering each half second, float64 [T + 1, K]; the outer two have one.
+def hop_distributions(distribution, tokens: Tokens = FRAMES) -> np.ndarray:
+    """Mean distribution of the tokens covering each hop, float64 [T + size / hop - 1, K].
 
-    Frame t spans half seconds t and t + 1, so samples 25 h .. 25 h + 24 are covered by frames h - 1 and h.
+    Frame t of 1 s spans the half seconds t and t + 1, so half second h is covered by the frames h - 1 and h.
 
     Args:
       distribution: [T, K], T >= 1.
+      tokens: their size is a multiple of their hop.
     """
     distribution = np.asarray(distribution, np.float64)
-    padded = np.concatenate([distribution[:1], distribution, distribution[-1:]])  # [T + 2, K]
-    return (padded[:-1] + padded[1:]) / 2
+    overlap, count = tokens.size // tokens.hop, len(distribution)
+    total = np.zeros((count + overlap - 1, distribution.shape[1]))
+    covering = np.zeros((len(total), 1))
+    for shift in range(overlap):
+        total[shift : shift + count] += distribution
+        covering[shift : shift + count] += 1
+    return total / covering
 
 
-def sample_classes(distribution, samples: int) -> np.ndarray:
-    """The most probable class of each 50 Hz sample, int64 [samples]; ties go to the lowest class index.
+def sample_classes(distribution, samples: int, tokens: Tokens = FRAMES) -> np.ndarray:
+    """The most probable class of each sample, int64 [samples]; ties go to the lowest class index.
 
-    Up to 24 samples at the end belong to no whole frame; they take the class of the last half second.
+    Samples at the end that belong to no whole token take the class of the last hop.
 
     Args:
-      distribution: [T, K], one per frame, T = n_frames(samples).
+      distribution: [T, K], one per token, T = tokens.count(samples).
 
     Raises:
-      ValueError: a number of frames that does not belong to that many samples, or a segment of less than 1 s.
+      ValueError: a number of tokens that does not belong to that many samples, or a segment shorter than a token.
     """
-    expected = n_frames(samples)
+    expected = tokens.count(samples)
     if len(distribution) != expected or expected == 0:
         raise ValueError(
-            f"{samples} samples have {expected} frames, got {len(distribution)}; "
-            f"a segment needs at least {N_FFT} samples"
+            f"{samples} samples have {expected} tokens, got {len(distribution)}; "
+            f"a segment needs at least {tokens.size} samples"
         )
-    classes = half_second_distributions(distribution).argmax(axis=1)  # [T + 1]
-    by_sample = classes.repeat(HOP)  # [(T + 1) * 25]
+    by_sample = hop_distributions(distribution, tokens).argmax(axis=1).repeat(tokens.hop)
     return np.pad(by_sample, (0, samples - len(by_sample)), mode="edge")
 
 
-def stitch(probabilities, starts, valid, samples: int) -> np.ndarray:
-    """One class per 50 Hz sample, int64 [samples]: windows averaged, then overlapping frames, then argmax.
+def stitch(probabilities, starts, valid, samples: int, tokens: Tokens = FRAMES) -> np.ndarray:
+    """One class per sample, int64 [samples]: windows averaged, then overlapping tokens, then argmax.
 
     Args:
-      probabilities: [W, T, K], what the classifier says about each frame of each window (softmax outputs).
-      starts: first frames [W], from `window_starts(n_frames(samples), ...)`.
-      valid: bool [W, T], False for padded frames.
+      probabilities: [W, T, K], what the classifier says about each token of each window (softmax outputs).
+      starts: first tokens [W], from `window_starts(tokens.count(samples), ...)`.
+      valid: bool [W, T], False for padded tokens.
       samples: length of the segment in samples.
 
     Raises:
@@ -134,32 +140,35 @@ def stitch(probabilities, starts, valid, samples: int) -> np.ndarray:
 
     Source: SelfPAB's downstream code; the paper mentions only the overlap of the 1 s frames.
     """
-    return sample_classes(average_windows(probabilities, starts, valid, n_frames(samples)), samples)
+    return sample_classes(average_windows(probabilities, starts, valid, tokens.count(samples)), samples, tokens)
 
 
-def frame_labels(label) -> np.ndarray:
-    """Majority label of each frame's 50 samples, int64 [T]; ties go to the lowest class index.
+def token_labels(label, tokens: Tokens = FRAMES, min_majority: float = 0.0) -> np.ndarray:
+    """Majority label of each token's samples, int64 [T]; ties go to the lowest class index.
 
-    Unlabelled samples (-1) have no vote; a frame of nothing else is -1.
+    Unlabelled samples (-1) have no vote; a token of nothing else is -1.
 
     Args:
-      label: class indices [S] of one segment, -1 where unlabelled; T = n_frames(S), 0 below 1 s.
+      label: class indices [S] of one segment, -1 where unlabelled; T = tokens.count(S).
+      min_majority: tokens are -1 too if their majority holds less than this share of all their samples.
 
     Raises:
       ValueError: a negative label other than -1.
     """
     label = np.asarray(label)
-    frames = n_frames(len(label))
-    if frames == 0:
+    count, overlap = tokens.count(len(label)), tokens.size // tokens.hop
+    if count == 0:
         return np.zeros(0, np.int64)
-    used = label[: (frames + 1) * HOP].astype(np.int64) + 1  # 0 = unlabelled
+    hops = count + overlap - 1
+    used = label[: hops * tokens.hop].astype(np.int64) + 1  # 0 = unlabelled
     if used.min() < 0:
         raise ValueError(f"labels are class indices from 0, or -1 for unlabelled, got {used.min() - 1}")
     columns = int(used.max()) + 1
-    half = np.arange(frames + 1).repeat(HOP)  # [(T + 1) * 25]
-    votes = np.bincount(half * columns + used, minlength=(frames + 1) * columns)
-    votes = votes.reshape(frames + 1, columns)[:, 1:]  # [T + 1, K]
+    hop = np.arange(hops).repeat(tokens.hop)
+    votes = np.bincount(hop * columns + used, minlength=hops * columns)
+    votes = votes.reshape(hops, columns)[:, 1:]  # [T + overlap - 1, K]
     if votes.shape[1] == 0:
-        return np.full(frames, UNLABELLED, np.int64)
-    votes = votes[:-1] + votes[1:]  # [T, K]
-    return np.where(votes.any(axis=1), votes.argmax(axis=1), UNLABELLED)
+        return np.full(count, UNLABELLED, np.int64)
+    votes = sum(votes[shift : shift + count] for shift in range(overlap))  # [T, K]
+    clear = votes.any(axis=1) & (votes.max(axis=1) >= min_majority * tokens.size)
+    return np.where(clear, votes.argmax(axis=1), UNLABELLED)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from selfpab_jax.evaluate.cross_validation import first_fraction_validation
-from selfpab_jax.evaluate.stitch import UNLABELLED, cut_windows, frame_labels, window_starts
-from selfpab_jax.signals.stft import CHANNELS, HOP, N_FFT, n_frames
+from selfpab_jax.evaluate.stitch import UNLABELLED, cut_windows, token_labels, window_starts
+from selfpab_jax.signals.tokens import Tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +26,13 @@ class ProbeWindows:
     Attributes:
       counts: int16 [W, C, S_window], zeros where padded; g = counts * scale.
       scale: float32 [W].
-      label: int32 [W, T], class index of each frame by majority, -1 where unlabelled or padding.
+      label: int32 [W, T], class index of each token by majority, to train on; -1 where unlabelled, too mixed, padding.
       valid: bool [W, T], False for padding.
-      held_out: bool [W, T], the first share of each subject's frames, for validation.
-      start: int64 [W], first frame inside the segment.
+      held_out: bool [W, T], the first share of each subject's tokens, for validation.
+      start: int64 [W], first token inside the segment.
       subject: [W], names.
       segments: in the order of the windows.
+      tokens: what the T tokens are.
       codes, names: the K classes, as the data set's codes and as words.
     """
 
@@ -43,28 +44,42 @@ class ProbeWindows:
     start: np.ndarray
     subject: np.ndarray
     segments: tuple[Segment, ...]
+    tokens: Tokens
     codes: tuple[int, ...]
     names: tuple[str, ...]
+
+    @property
+    def hours(self) -> float:
+        """Length of all segments."""
+        return sum(len(segment.truth) for segment in self.segments) / self.tokens.rate_hz / 3600
 
     def of(self, subjects: Sequence[str]) -> np.ndarray:
         """Numbers of the windows of these subjects, int64."""
         return np.flatnonzero(np.isin(self.subject, list(subjects)))
 
 
-def cut(recordings: Sequence, *, frames: int, stride: int, validation: float) -> ProbeWindows:
+def cut(
+    recordings: Sequence, tokens: Tokens, *, length: int, stride: int, validation: float, min_majority: float = 0.0
+) -> ProbeWindows:
     """The windows of labelled recordings.
+
+    A token's label is that of the majority of its labelled samples. Tokens in which it holds less than
+    `min_majority` of the samples are not trained on; what is scored is not affected.
 
     Args:
       recordings: of type `data_pipelines.contract.Labelled`.
-      frames: window length T in frames; 599 are 5 minutes.
-      stride: frames between windows.
-      validation: share of each subject's frames, from the start of the recording, that is held out.
+      tokens: how samples become tokens.
+      length: of a window, T tokens; 599 frames are 5 minutes.
+      stride: tokens between windows.
+      validation: share of each subject's tokens, from the start of the recording, that is held out.
 
-    Stretches of less than 1 s have no frame; their samples are neither trained on nor scored.
+    Stretches shorter than a token have none; their samples are neither trained on nor scored.
 
     Raises:
       ValueError: no labelled sample, fewer than two activities, or a bad stride or share.
     """
+    if not 0 <= min_majority <= 1:
+        raise ValueError(f"data.min_majority is {min_majority}, expected a share from 0 to 1")
     codes = sorted({int(code) for r in recordings for code in np.unique(r.label) if code != UNLABELLED})
     if len(codes) < 2:
         raise ValueError(f"the labelled data hold the activities {codes}, expected at least two different ones")
@@ -72,39 +87,42 @@ def cut(recordings: Sequence, *, frames: int, stride: int, validation: float) ->
     index_of[codes] = np.arange(len(codes))
     by_subject: dict[str, list] = {}
     for recording in recordings:
-        stretches = [(recording, s) for s in recording.segments if n_frames(s.stop - s.start)]
+        stretches = [(recording, s) for s in recording.segments if tokens.count(s.stop - s.start)]
         by_subject.setdefault(recording.subject, []).extend(stretches)
     columns: dict[str, list] = {k: [] for k in ("counts", "scale", "label", "valid", "held_out", "start", "subject")}
     segments, total = [], 0
     for subject, stretches in sorted(by_subject.items()):
-        shares = first_fraction_validation([n_frames(s.stop - s.start) for _, s in stretches], validation)
+        shares = first_fraction_validation([tokens.count(s.stop - s.start) for _, s in stretches], validation)
         for (recording, piece), share in zip(stretches, shares, strict=True):
             truth = index_of[recording.label[piece]]
-            label = frame_labels(truth)
+            label = token_labels(truth, tokens, min_majority)
             held = np.zeros(len(label), bool)
             held[share.validation] = True
-            starts = window_starts(len(label), frames, stride)
-            windows, valid = cut_windows(np.stack([label, held], axis=1), starts, frames)  # [W, T, 2]
+            starts = window_starts(len(label), length, stride)
+            windows, valid = cut_windows(np.stack([label, held], axis=1), starts, length)  # [W, T, 2]
             columns["label"].append(np.where(valid, windows[..., 0], UNLABELLED))
             columns["held_out"].append(windows[..., 1].astype(bool) & valid)
             columns["valid"].append(valid)
-            columns["counts"].append(window_samples(recording.counts[:, piece], starts, frames))
+            columns["counts"].append(window_samples(recording.counts[:, piece], starts, length, tokens))
             columns["scale"].append(np.full(len(starts), recording.scale_g, np.float32))
             columns["start"].append(starts)
             columns["subject"].append(np.full(len(starts), subject))
             segments.append(Segment(subject, truth, slice(total, total + len(starts))))
             total += len(starts)
+    if not segments:
+        seconds = tokens.size / tokens.rate_hz
+        raise ValueError(f"the labelled data hold no stretch of a token ({seconds:g} s) without a long gap")
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     joined["label"] = joined["label"].astype(np.int32)
     names = tuple(recordings[0].activities.get(code, str(code)) for code in codes)
-    return ProbeWindows(**joined, segments=tuple(segments), codes=tuple(codes), names=names)
+    return ProbeWindows(**joined, segments=tuple(segments), tokens=tokens, codes=tuple(codes), names=names)
 
 
-def window_samples(counts: np.ndarray, starts: np.ndarray, frames: int) -> np.ndarray:
-    """The samples [W, C, S_window] under windows that start at these frames; zeros beyond the end."""
-    length = (frames - 1) * HOP + N_FFT
-    out = np.zeros((len(starts), len(CHANNELS), length), np.int16)
-    for row, start in zip(out, starts * HOP, strict=True):
-        piece = counts[:, start : start + length]
+def window_samples(counts: np.ndarray, starts: np.ndarray, length: int, tokens: Tokens) -> np.ndarray:
+    """The samples [W, C, S_window] under windows of `length` tokens that start at these; zeros beyond the end."""
+    samples = tokens.samples(length)
+    out = np.zeros((len(starts), len(counts), samples), np.int16)
+    for row, start in zip(out, starts * tokens.hop, strict=True):
+        piece = counts[:, start : start + samples]
         row[:, : piece.shape[1]] = piece
     return out

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 
 from selfpab_jax.models.functional import Module
+from selfpab_jax.signals.tokens import Tokens
 
 
 class Method(NamedTuple):
@@ -13,17 +14,21 @@ class Method(NamedTuple):
 
     Attributes:
       model: freshly initialised.
-      channels: names of the input channels that the model looks at.
+      recorded: names of the channels that acceleration has, in order; data of other channels do not fit.
+      channels: those of them that the model looks at.
+      tokens: rate of the acceleration, and how its samples become the tokens of `encode` and `inputs`.
       objective: (model, batch, rng, train) -> (loss, metrics): scalars, means over the valid rows of the batch.
       encode: (model, acceleration [B, C, S] in g, mask [B, N] or None, key or None) -> layer outputs, L + 1 arrays
         [B, N, D]; what probing and feature extraction read. A key switches dropout on.
-      inputs: acceleration [B, C, S] -> what the model gets to see, unaltered, [B, N, F]; the control without encoder.
-      preview: (model, acceleration [B, C, S], rng) -> {"original", "altered", "reconstruction", "cells"}, each
-        [B, N, F]; for the picture.
+      inputs: acceleration [B, C, S] -> spectral features of each token [B, N, F], without encoder; the control.
+      preview: (model, acceleration [B, C, S], rng) -> arrays [B, ...] of what was hidden and how it was reconstructed,
+        for the method's picture.
     """
 
     model: Module
+    recorded: tuple[str, ...]
     channels: tuple[str, ...]
+    tokens: Tokens
     objective: Callable
     encode: Callable[..., tuple[jax.Array, ...]]
     inputs: Callable[[jax.Array], jax.Array]

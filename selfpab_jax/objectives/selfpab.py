@@ -12,6 +12,7 @@ from selfpab_jax.objectives.method import Method, acceleration_g, row_keys
 from selfpab_jax.signals.masking import Masking, alter
 from selfpab_jax.signals.stft import (
     CHANNELS,
+    FRAMES,
     MAGNITUDES,
     N_BINS,
     log_or_linear,
@@ -94,4 +95,4 @@ def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
         }
 
     model = spectrogram_encoder(cfg, config["seed"])
-    return Method(model, CHANNELS[channels], objective, encode, inputs, preview)
+    return Method(model, CHANNELS, CHANNELS[channels], FRAMES, objective, encode, inputs, preview)

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from selfpab_jax.signals.tokens import Tokens
+
 SAMPLE_RATE_HZ = 50
 N_FFT = 50  # 1 s frames, so bins lie 1 Hz apart
 HOP = 25  # half a frame
+FRAMES = Tokens(SAMPLE_RATE_HZ, N_FFT, HOP)
 N_BINS = N_FFT // 2 + 1
 MAGNITUDES = ("linear", "log")
 WINDOW_SAMPLES = 15_000  # 5 minutes
@@ -36,7 +39,7 @@ def sensor_channels(sensors: Sequence[str]) -> slice:
 
 def n_frames(n_samples: int) -> int:
     """Number of whole frames in `n_samples` samples; no padding, so 15,000 samples give 599."""
-    return max(0, (n_samples - N_FFT) // HOP + 1)
+    return FRAMES.count(n_samples)
 
 
 N_FRAMES = n_frames(WINDOW_SAMPLES)

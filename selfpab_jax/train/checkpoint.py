@@ -22,6 +22,7 @@ from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals
 
 from selfpab_jax.train import checksums
 from selfpab_jax.train.checksums import Damaged
+from selfpab_jax.train.sharding import abstract
 from selfpab_jax.train.stop import RunFailed
 
 State = dict[str, Any]  # {"params", "opt_state", "model_state", "step", "skipped", "bad_streak"}
@@ -34,14 +35,14 @@ _VERSIONS = {"jax": jax.__version__, "orbax": ocp.__version__, "numpy": np.__ver
 
 
 class Checkpoints:
-    """The checkpoints of one run: the newest `keep` and the one with the lowest metric.
+    """The checkpoints of one run: the newest `keep`, the one with the lowest metric, multiples of `keep_every`.
 
     folder: created if absent; what a killed process left unfinished in it is removed.
     read_only: for readers of a run that may still be training. Nothing in the folder is created, removed or
     moved, and a missing folder raises FileNotFoundError.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, keep: int = 2, read_only: bool = False):
+    def __init__(self, folder: str | os.PathLike[str], *, keep: int = 2, keep_every: int = 0, read_only: bool = False):
         if keep < 1:
             raise ValueError(f"keep: found {keep}, expected 1 or more; keep the newest at least.")
         self._folder, self._read_only = Path(folder).absolute(), read_only
@@ -49,6 +50,7 @@ class Checkpoints:
             raise FileNotFoundError(f"{self._folder}: no such folder, expected the checkpoints of a run.")
         self._metrics: dict[int, float] = {}
         policies = [checkpoint_managers.LatestN(keep), _LowestMetric(self._metrics)]
+        policies += [checkpoint_managers.EveryNSteps(keep_every)] if keep_every else []
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -117,18 +119,18 @@ class Checkpoints:
         newest_first = self.steps()[::-1]
         if not newest_first:
             return None
-        step, state, meta = self._first_sound(newest_first, _abstract(target_state), None)
+        step, state, meta = self._first_sound(newest_first, abstract(target_state), None)
         if not self._read_only:
             self._set_aside([damaged for damaged in newest_first if damaged > step])
         return state, meta
 
     def restore_params(self, target: State, *, which: str = "best") -> tuple[Any, Any, Meta]:
-        """(params, model_state, meta) of the "best" or "latest" step that verifies; no optimizer is read.
+        """(params, model_state, meta) of the "best", the "latest" or a numbered step ("500") that verifies.
 
         target: {"params", "model_state"} as in `restore_latest`; other entries are ignored.
         Raises FileNotFoundError where there is no such step, ValueError as `restore_latest` does.
         """
-        wanted = _abstract({name: target.get(name, {}) for name in _OWN_ITEMS})
+        wanted = abstract({name: target.get(name, {}) for name in _OWN_ITEMS})
         _, state, meta = self._first_sound(self._ranked(which), wanted, _OWN_ITEMS)
         return state["params"], state["model_state"], meta
 
@@ -167,12 +169,17 @@ class Checkpoints:
         self.close()
 
     def _ranked(self, which: str) -> list[int]:
-        """Steps, the one that `which` wants first, then those to fall back on."""
-        if which not in ("best", "latest"):
-            raise ValueError(f'which: found {which!r}, expected "best" or "latest"; choose one.')
+        """Steps, the one that `which` wants first, then those to fall back on (none for a number)."""
+        if which not in ("best", "latest") and not which.isdecimal():
+            raise ValueError(f'which: found {which!r}, expected "best", "latest" or the number of a step; choose one.')
         self.wait()
         self._manager.reload()  # another process may have saved since
         newest_first = self.steps()[::-1]
+        if which.isdecimal() and int(which) not in newest_first:
+            kept = ", ".join(map(str, reversed(newest_first)))
+            raise FileNotFoundError(f"{self._folder}: found no checkpoint of step {which}, only {kept or 'none'}.")
+        if which.isdecimal():
+            return [int(which)]
         if not newest_first:
             raise FileNotFoundError(f"{self._folder}: found no checkpoint, expected one; train first.")
         if which == "latest":
@@ -285,15 +292,3 @@ def _items(state: State) -> dict[str, Any]:
     items = {name: state.get(name, {}) for name in _OWN_ITEMS}
     items["train"] = {name: tree for name, tree in state.items() if name not in _OWN_ITEMS}
     return {name: tree for name, tree in items.items() if jax.tree.leaves(tree)}
-
-
-def _abstract(tree: Any) -> Any:
-    """`tree` as shapes, dtypes and shardings; on the first device where no sharding is given."""
-    first = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-
-    def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-        if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or first)
-        return jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype, sharding=first)
-
-    return jax.tree.map(abstract, tree)

@@ -27,9 +27,9 @@ class LoopConfig:
     """When things happen, in steps.
 
     Attributes:
-      steps: length of the run.
-      log_every: steps between rows of metrics (averaged over them).
+      steps: length of the run. log_every: steps between rows of metrics (averaged over them).
       valid_every, save_every: steps between validations and between checkpoints.
+      keep_every: checkpoints at multiples of it are kept for good; 0 keeps the newest two and the best only.
       max_bad_streak: so many updates in a row that are not finite end the run.
     """
 
@@ -37,12 +37,15 @@ class LoopConfig:
     log_every: int = 50
     valid_every: int = 500
     save_every: int = 500
+    keep_every: int = 0
     max_bad_streak: int = 10
 
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
-            if value < 1:
-                raise ValueError(f"train.{name} is {value}, expected 1 or more")
+            if value < (least := 0 if name == "keep_every" else 1):
+                raise ValueError(f"train.{name} is {value}, expected {least} or more")
+        if self.keep_every % self.save_every:
+            raise ValueError(f"train.keep_every is {self.keep_every}, expected a multiple of save_every, or 0")
 
     def validates(self, step: int) -> bool:
         """Whether the state after `step` is validated."""

@@ -1,5 +1,7 @@
 """One mesh axis, `data`: batches are split along it, the state is replicated."""
 
+from typing import Any
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -33,3 +35,15 @@ def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]
     """This process's rows of a global batch as arrays split over all devices."""
     rows = by_row(mesh)
     return {key: jax.make_array_from_process_local_data(rows, value) for key, value in batch.items()}
+
+
+def abstract(tree: Any) -> Any:
+    """`tree` as shapes, dtypes and shardings; on the first device where no sharding is given."""
+    first = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+    def one(leaf: Any) -> jax.ShapeDtypeStruct:
+        if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or first)
+        return jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype, sharding=first)
+
+    return jax.tree.map(one, tree)

@@ -53,7 +53,7 @@ def test_scores_skip_ratios_of_nothing():
     scores = subject_scores([[3, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(scores["per_class_f1"], [6 / 8, 0, 0, np.nan])
     assert scores["macro_f1"] == pytest.approx((0.75 + 0 + 0) / 3)
-    assert scores["macro_recall"] == pytest.approx((3 / 4 + 0) / 2)
+    assert scores["balanced_accuracy"] == pytest.approx((3 / 4 + 0) / 2)
     assert scores["macro_precision"] == pytest.approx((3 / 4 + 0) / 2)  # class 1 is skipped, class 2 counts as 0
     assert scores["accuracy"] == pytest.approx(3 / 5)
     assert scores["macro_f1_sklearn"] == pytest.approx(0.75 / 4)
@@ -67,9 +67,41 @@ def test_sklearn_rule_equals_sklearn():
         truth, prediction = rng.integers(0, rng.integers(1, 6), 30), rng.integers(0, rng.integers(1, 6), 30)
         scores = subject_scores(confusion_matrix(truth, prediction, 6))
         expected = precision_recall_fscore_support(truth, prediction, labels=range(6), average="macro", zero_division=0)
-        for name, value in zip(("precision", "recall", "f1"), expected, strict=False):
+        for name, value in (("precision", expected[0]), ("f1", expected[2])):
             assert scores[f"macro_{name}_sklearn"] == pytest.approx(value, abs=1e-12)
             assert scores[f"macro_{name}"] >= value - 1e-12
+
+
+def test_balanced_accuracy_and_kappa_equal_sklearn():
+    from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
+
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        truth = rng.permutation(np.append(rng.integers(0, 6, 28), [1, 2]))
+        prediction = np.where(rng.random(30) < 0.5, truth, rng.permutation(truth))  # only classes of the truth
+        scores = subject_scores(confusion_matrix(truth, prediction, 7))
+        assert scores["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, prediction), abs=1e-12)
+        assert scores["kappa"] == pytest.approx(cohen_kappa_score(truth, prediction), abs=1e-12)
+
+
+def test_kappa_by_hand():
+    # 35 of 50 agree; by chance (25 * 30 + 25 * 20) / 50 = 25 would.
+    assert subject_scores([[20, 5], [10, 15]])["kappa"] == pytest.approx((35 - 25) / (50 - 25))
+    assert subject_scores([[0, 3], [0, 5]])["kappa"] == 0  # always the same answer
+    assert subject_scores([[0, 4], [4, 0]])["kappa"] == -1
+    assert subject_scores([[1, 0], [0, 1]])["kappa"] == 1
+
+
+def test_kappa_of_a_single_class_is_nan():
+    scores = subject_scores([[7, 0], [0, 0]])
+    assert np.isnan(scores["kappa"])
+    assert (scores["balanced_accuracy"], scores["accuracy"]) == (1, 1)
+
+
+def test_kappa_of_more_samples_than_a_square_of_int64_holds():
+    many = 4_000_000_000
+    assert subject_scores([[many, 0], [many, 0]])["kappa"] == 0
+    assert subject_scores([[many, 0], [0, many]])["kappa"] == 1
 
 
 def test_skipping_rule_equals_a_slow_reference():
@@ -88,7 +120,7 @@ def test_skipping_rule_equals_a_slow_reference():
         scores = subject_scores(confusion)
         assert scores["macro_f1"] == pytest.approx(np.mean(f1))
         assert scores["macro_precision"] == pytest.approx(np.mean(precision))
-        assert scores["macro_recall"] == pytest.approx(np.mean(recall))
+        assert scores["balanced_accuracy"] == pytest.approx(np.mean(recall))
 
 
 def test_scores_of_nothing_are_nan():

@@ -14,7 +14,9 @@ from selfpab_jax.evaluate.features import chosen_layers, encode_windows, with_co
 from selfpab_jax.models.encoder import EncoderConfig, spectrogram_encoder
 from selfpab_jax.models.functional import split
 from selfpab_jax.models.heads import probe_head
+from selfpab_jax.signals import stft
 from selfpab_jax.signals.stft import magnitude_spectrogram
+from selfpab_jax.signals.tokens import Tokens
 
 FRAMES = 20
 
@@ -41,7 +43,7 @@ def recording(subject: str, seed: int, samples: int = 1500, split_at: int = 900)
 @pytest.fixture(scope="module")
 def cut():
     people = [recording(name, seed) for seed, name in enumerate("abcd")]
-    return windows.cut(people, frames=FRAMES, stride=10, validation=0.2)
+    return windows.cut(people, stft.FRAMES, length=FRAMES, stride=10, validation=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def encoder():
 
 
 CFG = probe.ProbeConfig(
-    hidden=32, steps=200, batch_size=16, cut_frames=10, full_batch_size=4, learning_rate=2e-2, valid_every=50
+    hidden=32, steps=200, batch_size=16, cut_tokens=10, full_batch_size=4, learning_rate=2e-2, valid_every=50
 )
 
 
@@ -77,7 +79,7 @@ def test_windows_cover_segments_and_mark_padding(cut):
 
 def test_short_segment_becomes_one_padded_window():
     short = recording("a", 0, samples=1000, split_at=900)
-    cut = windows.cut([short], frames=FRAMES, stride=10, validation=0.0)
+    cut = windows.cut([short], stft.FRAMES, length=FRAMES, stride=10, validation=0.0)
     assert cut.valid[-1].sum() == 3  # 100 samples
     assert (cut.counts[-1][:, 100:] == 0).all() and (cut.label[-1][3:] == -1).all()
 
@@ -86,12 +88,12 @@ def test_one_activity_is_refused():
     one = recording("a", 0)
     one.label[:] = 3
     with pytest.raises(ValueError, match="at least two"):
-        windows.cut([one], frames=FRAMES, stride=10, validation=0.2)
+        windows.cut([one], stft.FRAMES, length=FRAMES, stride=10, validation=0.2)
 
 
 def test_padding_does_not_reach_the_features(encoder):
     short = recording("a", 0, samples=1000, split_at=900)
-    cut = windows.cut([short], frames=FRAMES, stride=10, validation=0.0)
+    cut = windows.cut([short], stft.FRAMES, length=FRAMES, stride=10, validation=0.0)
     frozen = lambda a, valid: encoder.encode(encoder.pretrained, a, valid, None)  # noqa: E731
     clean = encode_windows(frozen, cut.counts, cut.scale, cut.valid)
     dirty_counts = cut.counts.copy()
@@ -120,11 +122,12 @@ def test_layers_that_do_not_exist_are_refused(choice):
 def test_every_layer_weight_gets_a_gradient_and_the_encoder_too(encoder, cut):
     """The original code detached the layers before its weighted sum; here gradients pass."""
     merge, head, _ = split(probe_head(3, 16, 4, 2, seed=0))
-    source = probe.trained_along(encoder.encode, cut.counts, cut.scale, cut.valid)
+    source = probe.trained_along(encoder.encode, cut.counts, cut.scale)
 
     def loss(params):
         window = jnp.arange(4)
-        layers = source.layers(params, source.arrays, window, window * 0, FRAMES, None)
+        arrays = source.arrays | {"valid": jnp.asarray(cut.valid)}
+        layers = source.layers(params, arrays, window, window * 0, FRAMES, None)
         return probe.masked_cross_entropy(merge(params["head"], {})(layers), cut.label[:4])
 
     gradient = jax.grad(loss)({"head": head, "encoder": encoder.pretrained})
@@ -172,9 +175,8 @@ def test_an_interrupted_comparison_goes_on_and_is_repeatable(cut, encoder):
 def test_held_out_frames_are_not_trained_on(cut, encoder):
     features = np.zeros((*cut.label.shape, 1, 2), np.float32)
     merge, head, _ = split(probe_head(1, 2, 0, 2, seed=0))
-    trainer = probe.Trainer(
-        probe.cached(jnp.asarray(features)), lambda p: merge(p, {}), cut.label, np.ones_like(cut.valid), CFG
-    )
+    of_tokens = (cut.label, np.ones_like(cut.valid), cut.valid)
+    trainer = probe.Trainer(probe.cached(jnp.asarray(features)), lambda p: merge(p, {}), *of_tokens, CFG)
     params, _ = trainer.fit({"head": head}, np.arange(4), steps=3, key=jax.random.key(0))
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), params["head"], head))
 
@@ -194,8 +196,8 @@ def test_training_along_does_not_forget_a_better_frozen_stage(cut, encoder):
     """A stage that does harm gives back what it was given, as measured on the held-out frames."""
     merge, head, _ = split(probe_head(3, 16, 4, 2, seed=0))
     cfg = dataclasses.replace(CFG, encoder_learning_rate=100.0, learning_rate=100.0, valid_every=1)
-    source = probe.trained_along(encoder.encode, cut.counts, cut.scale, cut.valid)
-    trainer = probe.Trainer(source, lambda p: merge(p, {}), cut.label, cut.held_out, cfg, first_step=1)
+    source = probe.trained_along(encoder.encode, cut.counts, cut.scale)
+    trainer = probe.Trainer(source, lambda p: merge(p, {}), cut.label, cut.held_out, cut.valid, cfg, first_step=1)
     given = {"head": head, "encoder": encoder.pretrained}
     params, history = trainer.fit(given, np.arange(len(cut.label)), steps=2, key=jax.random.key(0))
     before = trainer.held_out_loss(given, np.flatnonzero(cut.held_out.any(axis=1)))
@@ -203,7 +205,33 @@ def test_training_along_does_not_forget_a_better_frozen_stage(cut, encoder):
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), params, given))
 
 
-@pytest.mark.parametrize("field", ["steps", "valid_every", "batch_size", "cut_frames", "full_batch_size"])
+@pytest.mark.parametrize("field", ["hidden", "steps", "valid_every", "batch_size", "full_batch_size"])
 def test_sizes_below_one_are_refused(field):
     with pytest.raises(ValueError, match=f"probe.{field} is 0, expected 1 or more"):
         probe.ProbeConfig(**{field: 0})
+
+
+def test_scores_over_tokens_count_mixed_ones_that_training_leaves_out():
+    """Patches of 10 s at 30 Hz, the second of them half lying, half standing."""
+    patches, samples = Tokens(30, 300, 300), 1000
+    label = np.full(samples, 3, np.int16)
+    label[450:] = 7
+    person = recording("a", 0, samples)
+    person.label, person.segments, person.counts = label, (slice(0, samples),), np.zeros((3, samples), np.int16)
+    found = windows.cut([person], patches, length=2, stride=1, validation=0.0, min_majority=0.75)
+    assert found.counts.shape == (2, 3, 600) and found.start.tolist() == [0, 1]
+    assert found.label.tolist() == [[0, -1], [-1, 1]]
+    assert found.hours == pytest.approx(1000 / 30 / 3600)
+    says_standing = np.log(np.full((2, 2, 2), [0.9, 0.1]))
+    assert compare.score(says_standing, found, np.arange(2), "tokens")["a"].tolist() == [[2, 0], [1, 0]]  # tie: lowest
+    assert compare.score(says_standing, found, np.arange(2), "samples")["a"].sum() == samples
+
+
+def test_a_sequence_head_learns_what_no_single_token_tells(cut, encoder):
+    """Each frame's class is that of the first frame of its window: only the sequence knows it."""
+    first = np.repeat(cut.label[:, :1], cut.label.shape[1], axis=1)
+    rewritten = dataclasses.replace(cut, label=np.where(cut.valid, first, -1))
+    cfg = dataclasses.replace(CFG, cut_tokens=0, lstm_hidden=8, steps=60, learning_rate=3e-2)
+    (row,) = compare.compare(["spectrogram_lstm"], [0], rewritten, leave_one_subject_out("abcd")[:1], cfg, encoder)
+    losses = [entry["loss"] for entry in row["history"]]
+    assert losses[-1] < 0.3 * losses[0]

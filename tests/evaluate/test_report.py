@@ -77,7 +77,11 @@ def test_written_files(tmp_path):
 
     page = (tmp_path / "results.md").read_text()
     assert "- folds: leave one subject out\n- subjects: 2\n- seeds: 0, 1\n" in page
-    assert "| good | 87.5 ± 12.5 | 87.5 ± 12.5 | 87.5 ± 12.5 | 87.5 ± 12.5 | 87.5 ± 12.5 | 12.5 |" in page
+    columns = "macro F1 | balanced accuracy | kappa | precision | accuracy | macro F1 (sklearn)"
+    assert f"| method | {columns} | SE of macro F1 over seeds |" in page
+    same = "87.5 ± 12.5"
+    assert f"| good | {same} | {same} | 75.0 ± 25.0 | {same} | {same} | {same} | 12.5 |" in page  # kappa of HALF is 0
+    assert "kappa is Cohen's, times 100" in page
     assert "| fixed | 25.0 ± 25.0 |" in page
     assert "## Paired differences to poor" in page
     assert "| good | +50.0 ± 25.0 | 0.500 | 2 of 2 |" in page
@@ -108,7 +112,8 @@ def test_an_interrupted_write_leaves_the_old_report(tmp_path, monkeypatch):
 def test_activities_nobody_does_and_a_single_subject():
     alone = results(only=[[[4, 0], [0, 0]]])
     page = markdown(alone, score_results(alone))
-    assert "| only | 100.0 | 100.0 | 100.0 | 100.0 | 50.0 |" in page  # no standard error of one subject
+    # No standard error of one subject, no kappa of one class.
+    assert "| only | 100.0 | 100.0 | – | 100.0 | 100.0 | 50.0 |" in page
     assert "| sit \\| stand | 0 | – |" in page
     assert "over seeds" not in page
 

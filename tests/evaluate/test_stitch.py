@@ -6,13 +6,14 @@ import pytest
 from selfpab_jax.evaluate.stitch import (
     average_windows,
     cut_windows,
-    frame_labels,
-    half_second_distributions,
+    hop_distributions,
     sample_classes,
     stitch,
+    token_labels,
     window_starts,
 )
 from selfpab_jax.signals.stft import n_frames
+from selfpab_jax.signals.tokens import Tokens
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_average_refuses(starts, valid, frames, message):
 
 
 def test_half_seconds_by_hand():
-    halves = half_second_distributions([[1.0, 0.0], [0.0, 1.0], [0.4, 0.6]])
+    halves = hop_distributions([[1.0, 0.0], [0.0, 1.0], [0.4, 0.6]])
     np.testing.assert_allclose(halves, [[1, 0], [0.5, 0.5], [0.2, 0.8], [0.4, 0.6]])
 
 
@@ -139,32 +140,32 @@ def test_stitching_sure_predictions_gives_the_labels_back():
     label = np.repeat([0, 2, 1], [200, 300, 225])
     frames = n_frames(len(label))
     starts = window_starts(frames, 10, 5)
-    onehot = np.eye(3)[frame_labels(label)]
+    onehot = np.eye(3)[token_labels(label)]
     windows, valid = cut_windows(onehot, starts, 10)
     wrong = np.flatnonzero(stitch(windows, starts, valid, len(label)) != label)
     edges = np.array([200, 500])
     assert np.abs(wrong[:, None] + 0.5 - edges).min(axis=1).max() < 25  # only within half a second of a change
 
 
-def test_frame_labels_by_hand():
+def test_token_labels_by_hand():
     label = np.full(100, 2)
     label[:26] = 1  # frame 0: 26 of 50
     label[50:75] = 0  # frame 1: 24 times 2 + 1 once, 25 times 0; frame 2: 25 each
     label[25:27] = -1
-    assert frame_labels(label).tolist() == [1, 0, 0]
+    assert token_labels(label).tolist() == [1, 0, 0]
 
 
-def test_frame_labels_leave_unlabelled_samples_out():
+def test_token_labels_leave_unlabelled_samples_out():
     label = np.full(125, -1)
     label[100] = 3
-    assert frame_labels(label).tolist() == [-1, -1, -1, 3]
-    assert frame_labels(np.full(75, -1)).tolist() == [-1, -1]
-    assert frame_labels([5] * 49).tolist() == []
+    assert token_labels(label).tolist() == [-1, -1, -1, 3]
+    assert token_labels(np.full(75, -1)).tolist() == [-1, -1]
+    assert token_labels([5] * 49).tolist() == []
     with pytest.raises(ValueError, match="got -2"):
-        frame_labels([-2] * 50)
+        token_labels([-2] * 50)
 
 
-def test_frame_labels_equal_a_slow_reference():
+def test_token_labels_equal_a_slow_reference():
     rng = np.random.default_rng(7)
     for samples in (50, 74, 75, 1013):
         # Few samples a bout, so that ties and mixed frames are common.
@@ -174,4 +175,30 @@ def test_frame_labels_equal_a_slow_reference():
             votes = label[25 * t : 25 * t + 50]
             votes = votes[votes >= 0]
             expected.append(int(np.bincount(votes).argmax()) if len(votes) else -1)
-        assert frame_labels(label).tolist() == expected
+        assert token_labels(label).tolist() == expected
+
+
+PATCHES = Tokens(rate_hz=2, size=4, hop=4)
+
+
+def test_patches_end_to_end():
+    """Tokens that do not overlap: the class of a sample is that of its token, the rest follows the last one."""
+    distribution = [[0.9, 0.1], [0.2, 0.8]]
+    assert hop_distributions(distribution, PATCHES).tolist() == distribution
+    assert sample_classes(distribution, 11, PATCHES).tolist() == [0] * 4 + [1] * 7
+    assert token_labels([0, 0, 1, 1, 1, 1, 0, 1, 0], PATCHES).tolist() == [0, 1]  # a tie; the ninth belongs to none
+
+
+def test_three_tokens_over_a_hop():
+    tokens = Tokens(rate_hz=2, size=6, hop=2)
+    found = hop_distributions([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]], tokens)
+    np.testing.assert_allclose(found[:, 0], [1, 1 / 2, 1.5 / 3, 0.5 / 2, 0.5])
+    assert token_labels([0, 0, 1, 1, 1, 1, 2, 2], tokens).tolist() == [1, 1]
+
+
+def test_mixed_tokens_have_no_label_above_the_least_majority():
+    label = [0, 0, 0, 1] + [0, 0, 1, 1] + [0, 0, -1, -1]
+    assert token_labels(label, PATCHES).tolist() == [0, 0, 0]
+    assert token_labels(label, PATCHES, min_majority=0.5).tolist() == [0, 0, 0]
+    # Unlabelled samples count among all of a token's samples, so half a token of one label is mixed too.
+    assert token_labels(label, PATCHES, min_majority=0.75).tolist() == [0, -1, -1]

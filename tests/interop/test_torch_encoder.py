@@ -18,7 +18,7 @@ from selfpab_jax.models.encoder import EncoderConfig, spectrogram_encoder
 from selfpab_jax.models.functional import split
 from selfpab_jax.models.heads import probe_head
 from selfpab_jax.objectives.selfpab import normalised_spectrogram
-from selfpab_jax.signals.stft import n_frames
+from selfpab_jax.signals.stft import FRAMES, n_frames
 
 LAYER, MODEL = 1e-5, 1e-4  # relative to the largest value
 
@@ -152,7 +152,7 @@ def test_a_recording_is_cut_and_averaged_as_ours(exported, small, jax_layers, ag
     def encode(acceleration, valid):
         return [jax_layers(what, acceleration.transpose(0, 2, 1), valid)[-1]]
 
-    expected, _ = recording_features(encode, counts, scale, [slice(0, 2000)], frames=30, stride=20)
+    expected, _ = recording_features(encode, counts, scale, [slice(0, 2000)], FRAMES, length=30, stride=20)
     module = exports.torch_module(what)
     found = torch_encoder.over_recording(module, counts.T * np.float32(scale), stride=20)
     agree("features of a recording", found, expected[:, 0], MODEL)

@@ -11,7 +11,7 @@ from launch.methods import build
 from selfpab_jax.evaluate.features import recording_features
 from selfpab_jax.evaluate.stitch import average_windows, window_starts
 from selfpab_jax.models.functional import split
-from selfpab_jax.signals.stft import HOP, N_FFT, n_frames
+from selfpab_jax.signals.stft import FRAMES, HOP, N_FFT, n_frames
 from selfpab_jax.train.checkpoint import Checkpoints
 
 PIECES = (800, 555)  # samples before and after a gap of a minute
@@ -75,10 +75,10 @@ def test_all_layers_equal_a_direct_computation(run, recording, acceleration, tmp
     assert found["features"].shape == (31 + 21, 3, 16) and found["features"].dtype == np.float32
     np.testing.assert_allclose(found["features"], expected, rtol=1e-4, atol=1e-4)
     assert found["layers"].tolist() == [0, 1, 2]
-    assert (float(found["frame_seconds"]), float(found["hop_seconds"])) == (1.0, 0.5)
+    assert (float(found["token_seconds"]), float(found["hop_seconds"])) == (1.0, 0.5)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["f.npz"]  # nothing half-written
     printed = capsys.readouterr()
-    assert "52 frames of 0.01 h in 2 stretches; layers 0, 1, 2; 16 features each" in printed.out
+    assert "52 tokens of 0.01 h in 2 stretches; layers 0, 1, 2; 16 features each" in printed.out
     assert "step 1\n" in printed.err
 
 
@@ -123,7 +123,7 @@ def test_overlapping_windows_are_averaged():
         return [first, first * np.arange(frames)[:, None]]
 
     segments = [slice(0, 620), slice(620, 660), slice(660, 1000)]  # the second is too short for a frame
-    found, first = recording_features(encode, counts, scale, segments, frames=frames, stride=stride, batch=2)
+    found, first = recording_features(encode, counts, scale, segments, FRAMES, length=frames, stride=stride, batch=2)
     expected = []
     for segment in (segments[0], segments[2]):
         length = n_frames(segment.stop - segment.start)
@@ -141,7 +141,7 @@ def test_overlapping_windows_are_averaged():
     [
         ({"input": "no.csv"}, "--input: found no no.csv"),
         ({"out": "f.txt"}, "--out is f.txt, expected a name that ends in .npz"),
-        ({"stride": "600"}, "--stride is 600, expected 1 to 599 frames"),
+        ({"stride": "600"}, "--stride is 600, expected 1 to 599 tokens"),
         ({"layers": "7"}, "layers is '7', expected all, last or numbers from 0 (embedding) to 2"),
         ({"run": "configs"}, "configs: no config.json in it, expected a run folder of `selfpab pretrain`"),
         ({"layout": "hunt4"}, "the name is no date and hour, expected YYYY-MM-DD_HH.npz"),

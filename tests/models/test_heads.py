@@ -8,7 +8,7 @@ from flax import nnx
 
 from selfpab_jax.evaluate.probe import masked_cross_entropy
 from selfpab_jax.models.functional import parameter_count, split
-from selfpab_jax.models.heads import ProbeHead
+from selfpab_jax.models.heads import LstmHead, ProbeHead
 
 LAYERS, FEATURES, HIDDEN, CLASSES = 3, 8, 6, 4
 
@@ -75,3 +75,38 @@ def test_sum_starts_as_the_mean_and_sizes_are_published():
     head = ProbeHead(5, 2, 0, 2, rngs=nnx.Rngs(0))
     np.testing.assert_allclose(head.layer_weight[...], np.full(5, 0.2))
     assert head.hidden is None
+
+
+def test_lstm_equals_torch_and_padding_changes_nothing(agree):
+    """Two bidirectional layers against torch.nn.LSTM, its gate order i f g o and its two biases added."""
+    torch = pytest.importorskip("torch")
+    draw, hidden, lengths = np.random.default_rng(3), 5, (7, 4)
+    shapes = nnx.eval_shape(lambda: LstmHead(1, FEATURES, hidden, CLASSES, rngs=nnx.Rngs(0)))
+    merge, params, model_state = split(shapes)
+    assert not model_state
+    params = jax.tree.map(lambda leaf: draw.standard_normal(leaf.shape, np.float32) / 2, params)
+    params["layer_weight"] = np.ones(1, np.float32)
+    layers = draw.standard_normal((2, 7, 1, FEATURES), np.float32)
+    valid = np.arange(7) < np.array(lengths)[:, None]
+    ours = jax.jit(lambda p, x, v: merge(p, {})(x, v))
+
+    lstm = torch.nn.LSTM(FEATURES, hidden, 2, batch_first=True, bidirectional=True).double()
+    for number in range(2):
+        for direction, suffix in (("forward", ""), ("backward", "_reverse")):
+            cell = params[direction][number]
+            for name, array in (
+                (f"weight_ih_l{number}{suffix}", cell["dense_i"]["kernel"].T),
+                (f"weight_hh_l{number}{suffix}", cell["dense_h"]["kernel"].T),
+                (f"bias_ih_l{number}{suffix}", cell["dense_h"]["bias"]),
+                (f"bias_hh_l{number}{suffix}", np.zeros(4 * hidden)),
+            ):
+                lstm.state_dict()[name].copy_(torch.tensor(np.asarray(array)))
+    found = ours(params, layers, valid)
+    for row, length in enumerate(lengths):  # each alone, so without padding
+        states, _ = lstm(torch.tensor(layers[row : row + 1, :length, 0]).double())
+        logits = states.detach().numpy()[0] @ params["out"]["kernel"] + params["out"]["bias"]
+        expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        agree(f"LSTM over {length} tokens vs torch", found[row, :length], expected, 1e-5)
+    other = layers.copy()
+    other[~valid] = 9
+    np.testing.assert_array_equal(np.asarray(ours(params, other, valid))[valid], np.asarray(found)[valid])

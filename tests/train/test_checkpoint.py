@@ -200,3 +200,19 @@ def test_full_size_save_blocks_for_a_moment_only(tmp_path, assert_same, saved_me
     assert_same(found, state)
     print(f"blocked for {min(blocked):.3f} s at least, {max(blocked):.3f} s at most")
     assert min(blocked) < 0.5, blocked
+
+
+def test_multiples_stay_and_a_step_can_be_chosen(tmp_path, make_state, assert_same, saved_meta):
+    with Checkpoints(tmp_path, keep=1, keep_every=4) as checkpoints:
+        for step in (2, 4, 6, 8, 10):
+            checkpoints.save(step, make_state(step), saved_meta, wait=True)
+        assert checkpoints.steps() == [4, 8, 10]
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        target = make_state(0)
+        params, _, meta = checkpoints.restore_params(target, which="4")
+        assert meta["step"] == 4
+        assert_same(params, make_state(4)["params"])
+        with pytest.raises(FileNotFoundError, match="found no checkpoint of step 6, only 4, 8, 10"):
+            checkpoints.restore_params(target, which="6")
+        with pytest.raises(ValueError, match='expected "best", "latest" or the number of a step'):
+            checkpoints.restore_params(target, which="-4")
