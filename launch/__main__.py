@@ -24,6 +24,12 @@ def _probe(argv: list[str]) -> int:
     return probe.main(argv)
 
 
+def _compare(argv: list[str]) -> int:
+    from launch import compare
+
+    return compare.main(argv)
+
+
 def _features(argv: list[str]) -> int:
     from launch import features
 
@@ -58,7 +64,8 @@ JOBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "prepare": (_prepare, "cut recordings into windows on disk, with statistics and checksums"),
     "pretrain": (_pretrain, "pre-train an encoder on prepared windows"),
     "probe": (_probe, "train and test activity classifiers over subjects; writes the results table"),
-    "features": (_features, "write the embeddings of one recording, frame by frame"),
+    "compare": (_compare, "pre-train with several losses, probe at several checkpoints, set loss against score"),
+    "features": (_features, "write the embeddings of one recording, token by token"),
     "import": (_import, "make a run folder of weights trained in PyTorch, such as the published ones"),
     "export": (_export, "write an encoder or classifier for PyTorch or ONNX"),
     "bench": (_bench, "measure the training step, features, the STFT or the input pipeline beside PyTorch"),

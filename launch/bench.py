@@ -13,7 +13,7 @@ DESCRIPTION = """Measures this project and PyTorch in turns on the CPU and print
 Wall times mean something on a quiet machine only; seconds of a core stand beside them."""
 # What: (what it measures, windows a batch, rounds).
 KINDS = {
-    "step": ("the full-size training step against nn.TransformerEncoder; expected: 1.7 times", 4, 5),
+    "step": ("the full-size training step against the same network in PyTorch; expected: 1.7 times for SelfPAB", 4, 5),
     "stft": ("spectrograms against torch.stft", 64, 20),
     "encode": ("features of an hour of recording against the exported PyTorch module and ONNX file", 4, 5),
     "input": ("batches from compressed shards against a DataLoader; expected: 3,300 windows/core s", 64, 10),

@@ -13,7 +13,7 @@ import torch
 from data_pipelines.contract import fake_batch
 from data_pipelines.manifest import read_normalization
 from data_pipelines.pipeline import eval_batches
-from launch.bench_step import statistics_of
+from launch.bench_step_selfpab import statistics_of
 from launch.bench_timing import Row, Seconds, compare, in_turns, timed
 from launch.config_file import load_config
 from launch.methods import build
@@ -34,10 +34,15 @@ def measure(batch: int, repeats: int, config_name: str, folder: str | None) -> l
       folder: a prepared folder whose first windows are encoded; None for made-up ones.
 
     Raises:
-      ValueError: the features differ.
+      ValueError: the features differ, or a config of another method.
     """
     onnxruntime = import_extra("onnxruntime")
     config = json.loads(load_config(config_name).to_json())
+    if config["objective"] != "selfpab":
+        raise ValueError(
+            f"--config={config_name} is of the method {config['objective']}, expected selfpab: only its encoder has an "
+            "exported form to compare with"
+        )
     windows = _first_windows(folder, batch) if folder else fake_batch(batch)
     normalization = read_normalization(folder) if folder else statistics_of(windows)
     method = build(config, normalization)

@@ -52,7 +52,10 @@ OWNERS = {
     "launch/bench.py": {"torch"},
     "launch/bench_encode.py": {"torch"},
     "launch/bench_network.py": {"torch"},
+    "launch/bench_mae_network.py": {"torch"},
     "launch/bench_step.py": {"torch"},
+    "launch/bench_step_mae.py": {"torch"},
+    "launch/bench_step_selfpab.py": {"torch"},
     "launch/bench_stft.py": {"torch"},
     "launch/bench_input.py": {"torch", "array_record"},  # a DataLoader that reads the same shards
 }

@@ -31,9 +31,37 @@ def check(result: dict, printed: str, count: int) -> None:
     assert {"cores", "threads", "load", "jax", "torch"} <= result["machine"].keys()
 
 
-def test_step_at_the_size_of_the_smoke_config(tmp_path, capsys):
-    result, printed = run(tmp_path, capsys, "--what=step", "--config=configs/selfpab.py:smoke", "--batch=2")
+@pytest.mark.parametrize("method", ["selfpab", "mae"])
+def test_step_at_the_size_of_the_smoke_config(method, tmp_path, capsys):
+    result, printed = run(tmp_path, capsys, "--what=step", f"--config=configs/{method}.py:smoke", "--batch=2")
     check(result, printed, 4)
+
+
+def test_step_against_another_loss(tmp_path, capsys, monkeypatch):
+    """One that the benchmark says it does not know, and one that it only notices."""
+    pytest.importorskip("torch")
+    from launch import bench_step_mae
+
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from launch.config_file import load_config\n\n\ndef get_config():\n"
+        "    config = load_config('configs/mae.py')\n"
+        "    config.spectrum.distance = 'l1'\n    return config\n"
+    )
+    flags = ["--what=step", f"--json={tmp_path}/x", "--threads=1", "--batch=2"]
+    assert bench.main([*flags, f"--config={config}"]) == 2
+    assert "spectrum.distance is l1, expected l2: the comparison of training steps" in capsys.readouterr().err
+    right = bench_step_mae.lmm
+    monkeypatch.setattr(bench_step_mae, "lmm", lambda *given: 1.001 * right(*given))
+    assert bench.main([*flags, "--config=configs/mae.py:smoke"]) == 2
+    assert "the losses on one batch are " in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_features_are_compared_for_selfpab_only(tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    assert bench.main(["--what=encode", "--config=configs/mae.py:smoke", f"--json={tmp_path}/x"]) == 2
+    assert "is of the method mae, expected selfpab" in capsys.readouterr().err
 
 
 def test_features_of_an_hour(tmp_path, capsys, prepared):

@@ -1,0 +1,133 @@
+"""The masked autoencoder down the whole road: prepared, pre-trained, probed, read from, compared."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data_pipelines.prepare import PrepareSettings, prepare
+from data_pipelines.shards import Cut
+from launch import compare, features, pretrain, probe
+from selfpab_jax.train.metrics import read_metrics
+
+SMALL = ["--config.train.steps=2", "--config.train.valid_every=1", "--config.train.save_every=1"]
+
+
+@pytest.fixture(scope="module")
+def wrist(tmp_path_factory):
+    """Wrist signals of 4 people at 30 Hz, 18 windows of one minute each."""
+    folder = tmp_path_factory.mktemp("wrist") / "prepared"
+    cut = Cut(sensors=("wrist",), rate_hz=30, window_s=60, stride_s=60)
+    prepare(None, "synthetic", folder, PrepareSettings(cut, subjects=4, hours=0.3), workers=1, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(wrist, tmp_path_factory, compile_cache):
+    folder = tmp_path_factory.mktemp("mae") / "run"
+    flags = ["--config=configs/mae.py:smoke", f"--config.data.dir={wrist}", f"--workdir={folder}"]
+    assert pretrain.main([*flags, "--config.data.sampling=movement", *SMALL, "--config.train.keep_every=1"]) == 0
+    return folder
+
+
+def test_a_run_reports_every_loss_and_draws_its_picture(run):
+    rows = read_metrics(run / "metrics.jsonl")
+    for kind in ("train", "valid"):
+        found = [row for row in rows if f"{kind}/lmm" in row]
+        assert found and all(
+            np.isfinite([row[f"{kind}/{name}"] for name in ("lmm", "lmv", "mse")]).all() for row in found
+        )
+        assert all(row[f"{kind}/lmm"] == row[f"{kind}/loss"] for row in found)  # the smoke variant trains on LMM
+    assert (run / "figures" / "reconstruction.png").stat().st_size > 10_000
+
+
+def test_probed_on_tokens_at_a_chosen_step(run, wrist, tmp_path, capsys):
+    flags = ["--config=configs/probe_mae.py:smoke", f"--config.data.dir={wrist}", f"--config.encoder={run}"]
+    assert probe.main([*flags, "--config.which=1", "--config.folds=2", f"--workdir={tmp_path}/probe"]) == 0
+    printed = capsys.readouterr()
+    assert "step 1\n" in printed.err and "balanced accuracy" in printed.out and "kappa" in printed.out
+    results = json.loads((tmp_path / "probe" / "results.json").read_text())
+    assert set(results["methods"]) == {"pretrained_linear", "pretrained_lstm_tuned", "spectrogram_linear"}
+    totals = {np.sum(one["confusion"]) for one in results["methods"]["pretrained_linear"]["subjects"].values()}
+    assert all(70 <= total <= 108 for total in totals)  # 18 minutes of patches of 10 s, less those at gaps
+
+
+def test_data_of_another_sensor_or_rate_are_refused(run, prepared, wrist, tmp_path, capsys):
+    flags = ["--config=configs/probe_mae.py:smoke", f"--config.data.dir={prepared}", f"--config.encoder={run}"]
+    assert probe.main([*flags, f"--workdir={tmp_path}/probe"]) == 2
+    sentence = (
+        "back_x, back_y, back_z, thigh_x, thigh_y, thigh_z at 50 Hz, the method reads wrist_x, wrist_y, wrist_z at 30"
+    )
+    assert sentence in capsys.readouterr().err and not (tmp_path / "probe").exists()
+    assert (
+        pretrain.main(["--config=configs/selfpab.py:smoke", f"--config.data.dir={wrist}", f"--workdir={tmp_path}/r"])
+        == 2
+    )
+    assert "normalization.npz" in (error := capsys.readouterr().err) or "holds wrist_x" in error
+    assert not (tmp_path / "r").exists()
+
+
+def test_features_of_a_wrist_recording(run, tmp_path, capsys):
+    """100 Hz in, one vector per 10 s out; the times are the middles of the patches."""
+    samples, rng = 3500, np.random.default_rng(0)
+    start = np.datetime64("2014-05-07T13:29:50.000", "ms")
+    rows = [
+        f"{str(start + 10 * i).replace('T', ' ')},{x:.4f},{y:.4f},{z:.4f}"
+        for i, (x, y, z) in enumerate(rng.normal((0, 0, 1), 0.05, (samples, 3)))
+    ]
+    file = tmp_path / "1000001_90001_0_0.csv"
+    file.write_text("\n".join(["time,x,y,z", *rows]) + "\n")
+    out = tmp_path / "f.npz"
+    assert features.main([f"--run={run}", f"--input={file}", "--layout=ukbiobank", f"--out={out}"]) == 0
+    with np.load(out) as found:
+        assert found["features"].shape == (3, 1, 16) and float(found["token_seconds"]) == 10
+        seconds = found["time"].astype("M8[us]") - start.astype("M8[us]")
+        assert seconds.astype(int).tolist() == [5_000_000, 15_000_000, 25_000_000]
+
+
+@pytest.fixture
+def comparing(wrist, tmp_path):
+    flags = [f"--config.pretrain_data={wrist}", f"--config.probe_data={wrist}", f"--workdir={tmp_path}/compare"]
+    settings = "('sensor=wrist','train.steps=2')"
+    return ["--config=configs/compare.py:smoke", *flags, f"--config.settings={settings}"]
+
+
+def test_a_comparison_sets_losses_against_scores_and_goes_on(comparing, tmp_path, capsys, compile_cache):
+    fewer = ["--config.probe_settings=('folds=2',)", "--config.seeds=(0,1)"]
+    assert compare.main([*comparing, *fewer]) == 0
+    printed = capsys.readouterr().out
+    folder = tmp_path / "compare"
+    results = json.loads((folder / "results.json").read_text())
+    arms = [
+        f"{arm} {method}" for arm in ("mse", "lmm", "lmm_lmv") for method in ("pretrained_linear", "pretrained_lstm")
+    ]
+    assert list(results["methods"]) == [*arms, "random_linear", "spectrogram_linear"] and results["seeds"] == [0, 1]
+    confusion = np.array(next(iter(results["methods"]["lmm pretrained_linear"]["subjects"].values()))["confusion"])
+    assert confusion.shape[0] == 2  # a matrix for each pre-training seed
+    rows = [json.loads(line) for line in (folder / "loss_and_score.jsonl").read_text().splitlines()]
+    assert len(rows) == 3 * 2 * 2 and {row["step"] for row in rows} == {1, 2}
+    for row in rows:  # the point's losses are those of its checkpoint's validation
+        metrics = read_metrics(folder / "runs" / f"{row['loss']}_s{row['seed']}" / "metrics.jsonl")
+        valid = next(one for one in metrics if one["step"] == row["step"] and "valid/lmm" in one)
+        assert (row["valid/lmm"], row["valid/mse"]) == (valid["valid/lmm"], valid["valid/mse"])
+    assert (folder / "figures" / "loss_and_score.png").exists() and "valid/lmm" in printed
+    weights = json.loads((folder / "runs" / "lmm_lmv_s1" / "config.json").read_text())
+    assert weights["loss"] == {"lmm": 1.0, "lmv": 1.0, "mse": 0.0} and weights["seed"] == 1
+    assert compare.main([*comparing, *fewer]) == 2
+    assert "add --resume" in capsys.readouterr().err
+    assert compare.main([*comparing, *fewer, "--resume"]) == 0
+    assert capsys.readouterr().out.splitlines()[-20:] == printed.splitlines()[-20:]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("baseline=mse nonsense", "--config.baseline is 'mse nonsense', expected one of mse pretrained_linear"),
+        ("checkpoints=3", "--config.checkpoints is 3, expected 1 or more that divide train.steps (2)"),
+        ("probe_data=nowhere", "--config.probe_data: found no folder nowhere"),
+        ("settings=('sensors=wrist',)", "has no field sensors; did you mean sensor?"),
+    ],
+)
+def test_mistakes_are_seen_before_anything_is_trained(change, sentence, comparing, tmp_path, capsys):
+    assert compare.main([*comparing, f"--config.{change}"]) == 2
+    assert sentence in capsys.readouterr().err and not (tmp_path / "compare").exists()
