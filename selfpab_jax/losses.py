@@ -44,7 +44,8 @@ class Spectrum:
     Attributes:
       frame_length, hop: frames inside a patch, in samples; 60 and 30 are 2 s and 1 s at 30 Hz. A frame as long as the
         patch is a single DFT, whose mean over frames is itself.
-      window: "hann" or "rectangular".
+      window: "hann" or "rectangular". With Hann the first and last samples of a patch hardly count (the very first not
+        at all), so a reconstruction may do anything there.
       average: "log_of_mean" or "mean_of_log" of the frames' magnitudes; for LMM.
       log_base: 10 or "e"; a scale only (5.3 times for L2), which matters beside other terms.
       floor: magnitudes in g below it count as it; for variances its square.

@@ -87,13 +87,22 @@ class Attention(nnx.Module):
 
     def __call__(self, x, position, valid=None):
         b, n, d = x.shape
-        query, keys, value = jnp.moveaxis(self.qkv(x).reshape(b, n, 3, self.heads, -1), 2, 0)  # [B, N, H, D/H] each
+        # A product for each third: taking the fused one apart afterwards costs time on a CPU.
+        kernels = jnp.split(self.qkv.kernel[...].astype(x.dtype), 3, axis=1)
+        biases = jnp.split(self.qkv.bias[...].astype(x.dtype), 3)
+        query, keys, value = (
+            (x @ kernel + bias).reshape(b, n, self.heads, -1)  # [B, N, H, D/H]
+            for kernel, bias in zip(kernels, biases, strict=True)
+        )
         query = rotate(query, position) * (d / self.heads) ** -0.5
         score = jnp.einsum("bqhd,bkhd->bhqk", query, rotate(keys, position)).astype(jnp.float32)
         if valid is not None:
             score = jnp.where(valid[:, None, None, :], score, MASKED_OUT)
-        weight = jax.nn.softmax(score, axis=-1).astype(x.dtype)
-        return self.out(jnp.einsum("bhqk,bkhd->bqhd", weight, value).reshape(b, n, d))  # [B, N, D]
+        # A softmax that divides after the product with the values: a quarter of a step less on a CPU.
+        weight = jnp.exp(score - jax.lax.stop_gradient(score.max(axis=-1, keepdims=True)))
+        total = weight.sum(axis=-1).swapaxes(1, 2)[..., None]  # [B, N, H, 1]
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weight.astype(x.dtype), value) / total  # [B, N, H, D/H]
+        return self.out(mixed.astype(x.dtype).reshape(b, n, d))  # [B, N, D]
 
 
 class Block(nnx.Module):

@@ -45,6 +45,14 @@ def random_kept(key, tokens: int, mask_ratio: float):
     """Numbers of the tokens that stay visible, int32 [K], ascending; the other round(mask_ratio * N) are masked.
 
     Every subset of this size is equally likely. Draw one key a sample and `jax.vmap` over the batch.
+
+    Raises:
+      ValueError: none would be masked, or all of them.
     """
     masked = round(mask_ratio * tokens)
+    if not 1 <= masked < tokens:
+        raise ValueError(
+            f"mask_ratio is {mask_ratio}, which masks {masked} of the {tokens} patches of a window, expected at least "
+            "one masked and one visible: prepare longer windows, or choose another ratio"
+        )
     return jnp.sort(jax.random.permutation(key, tokens)[masked:])

@@ -7,7 +7,8 @@ import pytest
 
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.shards import Cut
-from launch import compare, features, pretrain, probe
+from launch import compare, comparison, features, pretrain, probe
+from selfpab_jax.evaluate import report
 from selfpab_jax.train.metrics import read_metrics
 
 SMALL = ["--config.train.steps=2", "--config.train.valid_every=1", "--config.train.save_every=1"]
@@ -85,38 +86,76 @@ def test_features_of_a_wrist_recording(run, tmp_path, capsys):
         assert seconds.astype(int).tolist() == [5_000_000, 15_000_000, 25_000_000]
 
 
+TWO_ARMS = """
+import runpy
+
+def get_config(variant=""):
+    config = runpy.run_path("configs/compare.py")["get_config"]("smoke")
+    del config.arms.lmm
+    config.methods, config.controls, config.seeds = ("pretrained_linear",), ("spectrogram_linear",), (1,)
+    return config
+"""
+
+
 @pytest.fixture
 def comparing(wrist, tmp_path):
+    file = tmp_path / "two_arms.py"
+    file.write_text(TWO_ARMS)
     flags = [f"--config.pretrain_data={wrist}", f"--config.probe_data={wrist}", f"--workdir={tmp_path}/compare"]
+    flags.append("--config.probe_settings=('folds=2',)")
     settings = "('sensor=wrist','train.steps=2')"
-    return ["--config=configs/compare.py:smoke", *flags, f"--config.settings={settings}"]
+    return [f"--config={file}", *flags, f"--config.settings={settings}"]
 
 
 def test_a_comparison_sets_losses_against_scores_and_goes_on(comparing, tmp_path, capsys, compile_cache):
-    fewer = ["--config.probe_settings=('folds=2',)", "--config.seeds=(0,1)"]
-    assert compare.main([*comparing, *fewer]) == 0
+    assert compare.main(comparing) == 0
     printed = capsys.readouterr().out
     folder = tmp_path / "compare"
     results = json.loads((folder / "results.json").read_text())
-    arms = [
-        f"{arm} {method}" for arm in ("mse", "lmm", "lmm_lmv") for method in ("pretrained_linear", "pretrained_lstm")
-    ]
-    assert list(results["methods"]) == [*arms, "random_linear", "spectrogram_linear"] and results["seeds"] == [0, 1]
-    confusion = np.array(next(iter(results["methods"]["lmm pretrained_linear"]["subjects"].values()))["confusion"])
-    assert confusion.shape[0] == 2  # a matrix for each pre-training seed
+    assert list(results["methods"]) == ["mse pretrained_linear", "lmm_lmv pretrained_linear", "spectrogram_linear"]
     rows = [json.loads(line) for line in (folder / "loss_and_score.jsonl").read_text().splitlines()]
-    assert len(rows) == 3 * 2 * 2 and {row["step"] for row in rows} == {1, 2}
+    assert [(row["loss"], row["step"]) for row in rows] == [("mse", 1), ("mse", 2), ("lmm_lmv", 1), ("lmm_lmv", 2)]
     for row in rows:  # the point's losses are those of its checkpoint's validation
-        metrics = read_metrics(folder / "runs" / f"{row['loss']}_s{row['seed']}" / "metrics.jsonl")
+        metrics = read_metrics(folder / "runs" / f"{row['loss']}_s1" / "metrics.jsonl")
         valid = next(one for one in metrics if one["step"] == row["step"] and "valid/lmm" in one)
         assert (row["valid/lmm"], row["valid/mse"]) == (valid["valid/lmm"], valid["valid/mse"])
     assert (folder / "figures" / "loss_and_score.png").exists() and "valid/lmm" in printed
-    weights = json.loads((folder / "runs" / "lmm_lmv_s1" / "config.json").read_text())
-    assert weights["loss"] == {"lmm": 1.0, "lmv": 1.0, "mse": 0.0} and weights["seed"] == 1
-    assert compare.main([*comparing, *fewer]) == 2
+    config = json.loads((folder / "runs" / "lmm_lmv_s1" / "config.json").read_text())
+    assert config["loss"] == {"lmm": 1.0, "lmv": 1.0, "mse": 0.0} and config["seed"] == 1
+    assert compare.main(comparing) == 2
     assert "add --resume" in capsys.readouterr().err
-    assert compare.main([*comparing, *fewer, "--resume"]) == 0
+    assert compare.main([*comparing, "--resume"]) == 0
     assert capsys.readouterr().out.splitlines()[-20:] == printed.splitlines()[-20:]
+
+
+def test_a_comparison_joins_the_seeds_of_its_runs(tmp_path):
+    """The confusion matrices of an arm are those of its runs, in order of the seeds; scores are means over both."""
+    names = {"classes": ["lying", "walking"], "protocol": {"folds": 2, "encoder": "x"}, "seeds": [0]}
+    final, rows = {}, []
+    for arm, seed, hits in (("mse", 3, 1), ("mse", 5, 2), ("lmm", 3, 3), ("lmm", 5, 4)):
+        run, probed = tmp_path / "runs" / f"{arm}{seed}", tmp_path / "probes" / f"{arm}{seed}"
+        run.mkdir(parents=True)
+        metrics = [
+            {"step": 9, "valid/loss": 1.0, "valid/lmm": 7.0},
+            {"step": 10, "valid/loss": 1.0, "valid/lmm": hits / 8},
+        ]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics))
+        people = {who: {"confusion": [[[hits, 4 - hits], [0, 4]]]} for who in ("a", "b")}
+        report.write_report(names | {"methods": {"pretrained_linear": {"subjects": people}}}, probed)
+        final[arm, seed] = probed
+        rows.append(comparison.collect(probed, run, arm, seed, 10, "pretrained_linear", ["valid/lmm", "valid/lmv"]))
+    assert [row["valid/lmm"] for row in rows] == [1 / 8, 2 / 8, 3 / 8, 4 / 8] and "valid/lmv" not in rows[0]
+    config = {"arms": {"mse": ["loss.mse=1"], "lmm": []}, "seeds": [3, 5], "methods": ["pretrained_linear"]}
+    config |= {"baseline": "mse pretrained_linear", "metrics": ["valid/lmm", "valid/lmv"], "pretrain": "m.py"}
+    text = comparison.conclude(tmp_path, config | {"pretrain_data": "unlabelled"}, rows, final, None)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["methods"]["lmm pretrained_linear"]["subjects"]["b"]["confusion"] == [
+        [[3, 1], [0, 4]],
+        [[4, 0], [0, 4]],
+    ]
+    scores = results["scores"]["methods"]["mse pretrained_linear"]["summary"]["accuracy"]
+    assert scores["mean"] == pytest.approx((5 + 6) / 2 / 8) and scores["se_seeds"] == pytest.approx(1 / 16)
+    assert "mse: loss.mse=1" in (tmp_path / "results.md").read_text() and "lmm pretrained_linear" in text
 
 
 @pytest.mark.parametrize(
