@@ -36,7 +36,7 @@ def _compare(argv: list[str] | None) -> int:
                 return EXIT_STATUS
     spacing, steps = settings["train"]["keep_every"], settings["train"]["steps"]
     print(_probe_all(config, workdir, list(range(spacing, steps + 1, spacing))))
-    print(f"run folder: {workdir}")
+    print(f"run folder: {workdir}; pictures in figures/, reconstructions in runs/*/figures/")
     return 0
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from selfpab_jax.evaluate.figures import COLOURS, _bare, _figure, _save
-from selfpab_jax.evaluate.report import _markdown_table, _p_value
+from selfpab_jax.evaluate.metrics import mean_and_standard_error
+from selfpab_jax.evaluate.report import _markdown_table, _p_value, _percent
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FEWEST_ROWS = 3  # two points always lie on a line
@@ -69,6 +70,17 @@ def table(rows: Sequence[Mapping], metrics: Sequence[str]) -> str:
             lines.append([metric, name, r, _p(one["p"]), str(one["n"]), str(one["n_runs"]), within])
     header = ["metric", "pre-training loss", "r", "p", "n", "runs", "r within runs"]
     return _markdown_table(header, lines) + "\n" + FOOTNOTE + "\n"
+
+
+def by_step(rows: Sequence[Mapping]) -> str:
+    """Markdown: the score in percent of each pre-training loss at each checkpoint, mean ± standard error over seeds."""
+    steps = sorted({row["step"] for row in rows})
+    lines = []
+    for loss in _losses(rows):
+        of_step = [[row["score"] for row in rows if (row["loss"], row["step"]) == (loss, step)] for step in steps]
+        found = [mean_and_standard_error(scores) for scores in of_step]
+        lines.append([str(loss), *(_percent(float(mean), float(se)) for mean, se, _ in found)])
+    return _markdown_table(["pre-training loss", *(f"step {step:,}" for step in steps)], lines)
 
 
 def scatter(rows: Sequence[Mapping], metrics: Sequence[str], path: str | Path) -> Path:

@@ -206,3 +206,19 @@ def test_real_recordings(real_data, tmp_path):
         np.testing.assert_array_equal(one.label, table["label"].to_numpy()[kept])
         assert one.subject == subject and manifest["windows"] > 3 and manifest["recordings"][0]["clipped"] == 0
         assert set(one.activities) == set(np.unique(one.label).tolist())
+    for place, rows in (("back", slice(0, 3)), ("thigh", slice(3, 6))):
+        out = tmp_path / f"{place}_30"
+        cut = Cut(sensors=(place,), rate_hz=30, window_s=60, stride_s=60)
+        prepare(tmp_path / "har70plus", "harth", out, PrepareSettings(cut), workers=1, progress=False)
+        (slow,) = load_labelled(out)
+        assert (slow.channels, slow.rate_hz) == (tuple(f"{place}_{axis}" for axis in "xyz"), 30)
+        assert len(slow.segments) == len(one.segments)
+        for a, b in zip(one.segments, slow.segments, strict=True):  # both begin at the same sample
+            minutes = min((a.stop - a.start) // 3000, (b.stop - b.start) // 1800)
+            fast = one.counts[rows, a][:, : minutes * 3000].reshape(3, minutes, 3000) / 4096
+            found = slow.counts[:, b][:, : minutes * 1800].reshape(3, minutes, 1800) / 4096
+            np.testing.assert_allclose(found.mean(axis=2), fast.mean(axis=2), atol=2e-3)  # g
+            assert (found.std(axis=2) <= fast.std(axis=2) * 1.01).all()  # nothing is added
+            at = np.searchsorted(one.time[a], slow.time[b][: minutes * 1800])
+            same = one.label[a][np.minimum(at, a.stop - a.start - 1)] == slow.label[b][: minutes * 1800]
+            assert same.mean() > 0.995 if minutes else True  # but for the samples next to a change

@@ -128,3 +128,13 @@ def test_unknown_metric(job):
         job([row(1, 0.5)], ["valid/lnm"])
     with pytest.raises(ValueError, match="no metric was named"):
         job([row(1, 0.5)], [])
+
+
+def test_scores_by_step():
+    rows = [
+        {"loss": "lmm", "seed": seed, "step": step, "recipe": "x", "score": score}
+        for seed, step, score in ((0, 500, 0.5), (1, 500, 0.7), (0, 1000, 0.8), (1, 1000, 0.8))
+    ]
+    found = loss_and_score.by_step([*rows, rows[0] | {"loss": "mse"}])
+    assert found.splitlines()[0] == "| pre-training loss | step 500 | step 1,000 |"
+    assert found.splitlines()[2:] == ["| lmm | 60.0 ± 10.0 | 80.0 ± 0.0 |", "| mse | 50.0 | – |"]
