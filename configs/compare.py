@@ -5,8 +5,8 @@
     selfpab compare --config=configs/compare.py:small --config.pretrain_data=prepared/harth_thigh \
         --config.probe_data=prepared/har70plus_thigh --workdir=runs/compare
 
-An arm is a list of settings of the pre-training config. Variants: `small` (three arms and three seeds of
-configs/mae.py:small on two CPU cores: about an hour), `smoke` for a test.
+An arm is a list of settings of the pre-training config; other arms go into a copy of this file. Variants: `small` (3
+arms and three seeds of configs/mae.py:small on two CPU cores: an hour and a half), `smoke` for a test.
 """
 
 from ml_collections import ConfigDict

@@ -15,6 +15,17 @@ EPOCH_STREAM, START_STREAM, MOVEMENT_STREAM = 3, 4, 5
 SAMPLING = ("uniform", "movement")
 
 
+def check_order(sampling: str, random_start: bool, split: str) -> None:
+    """Raises ValueError for an unknown sampling, and for random starts where windows are split one by one."""
+    if sampling not in SAMPLING:
+        raise ValueError(f"data.sampling is '{sampling}', expected one of {', '.join(SAMPLING)}")
+    if random_start and split == "window":
+        raise ValueError(
+            "data.random_start is True with data.split 'window', so visits would reach into windows that validate: "
+            "split by subject, or start windows where they were cut"
+        )
+
+
 class Visits:
     """The endless sequence of visits to the windows `indices`.
 

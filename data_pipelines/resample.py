@@ -32,8 +32,8 @@ def select_sensors(recording: Recording, sensors: Sequence[str]) -> Recording:
     if missing:
         held = dict.fromkeys(channel.rpartition("_")[0] for channel in recording.channels)
         raise ValueError(
-            f"{recording.name}: holds no {' or '.join(missing)} sensor, only {', '.join(held)}, and "
-            f"{','.join(sensors)} was asked for: choose with --sensors among {', '.join(held)}"
+            f"{recording.name}: holds no {' or '.join(missing)} sensor, only {', '.join(held)}: take a recording that "
+            "has it, or prepare with --sensors among these"
         )
     columns = [recording.channels.index(channel) for channel in wanted]
     # np.take, because indexing with a list yields columns that are contiguous in memory instead of rows.

@@ -1,6 +1,7 @@
 """From the probes of a comparison to its tables and pictures."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def conclude(
     report.write_report(results, workdir, config["baseline"])
     figures.comparison(results, workdir / "figures")
     known = [name for name in config["metrics"] if any(name in row for row in rows)]
+    if missing := set(config["metrics"]) - set(known):
+        warnings.warn(f"no validation knows {', '.join(sorted(missing))}, left out of --config.metrics", stacklevel=2)
     loss_and_score.scatter(rows, known, workdir / "figures" / "loss_and_score.png")
     what = f"{SCORE.replace('_', ' ').capitalize()} of {config['methods'][0]}, percent, over seeds:"
     text = f"{what}\n\n{loss_and_score.by_step(rows)}\n{loss_and_score.table(rows, known)}"
@@ -69,5 +72,5 @@ def _joined(config: Mapping, final: Mapping[tuple[str, int], Path], controls: Pa
         methods |= json.loads((controls / "results.json").read_text())["methods"]
     protocol = {name: value for name, value in first["protocol"].items() if name != "encoder"}
     protocol |= {"pre-trained on": config["pretrain_data"], "pre-training": config["pretrain"]}
-    protocol |= {arm: " ".join(settings) or "as the config" for arm, settings in config["arms"].items()}
+    protocol |= {f"arm {arm}": " ".join(settings) or "as the config" for arm, settings in config["arms"].items()}
     return {"methods": methods, "classes": first["classes"], "protocol": protocol, "seeds": seeds}

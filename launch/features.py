@@ -24,8 +24,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", metavar="F.npz", type=Path, required=True, help="file to write")
     layers = "all, last (default) or numbers from 0 (embedding) on, such as 0,2"
     parser.add_argument("--layers", default="last", help=layers)
-    parser.add_argument("--which", choices=("best", "latest"), default="best", help="checkpoint (best)")
-    layout = "default: harth for a .csv, else hunt4"
+    which = "checkpoint: best (default), latest or the number of a step"
+    parser.add_argument("--which", default="best", metavar="STEP", help=which)
+    layout = "default: of a .csv[.gz] ukbiobank for an encoder of the wrist, else harth; hunt4 of anything else"
     parser.add_argument("--layout", choices=("harth", "hunt4", "ukbiobank"), help=layout)
     stride = "tokens between windows (half a window, as long as in pre-training); overlapping windows are averaged"
     parser.add_argument("--stride", type=int, metavar="N", help=stride)
@@ -34,7 +35,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--out is {flags.out}, expected a name that ends in .npz")
     if not flags.input.exists():
         raise FileNotFoundError(f"--input: found no {flags.input}")
-    flags.layout = flags.layout or ("harth" if flags.input.suffix == ".csv" else "hunt4")
     return flags
 
 
@@ -64,9 +64,11 @@ def _features(flags: argparse.Namespace) -> None:
         raise ValueError(f"--stride is {stride}, expected 1 to {length} tokens")
     print(f"encoder: {flags.run}, step {run.step}", file=sys.stderr)
     readers = {"harth": partial(har_csv.read, need_label=False), "hunt4": hunt4.read, "ukbiobank": ukbiobank.read}
-    recording = readers[flags.layout](flags.input)
     # Exactly as the recordings that the encoder was trained on.
     sensors = dict.fromkeys(channel.split("_")[0] for channel in method.recorded)
+    of_csv = "ukbiobank" if "wrist" in sensors else "harth"
+    layout = flags.layout or (of_csv if flags.input.name.endswith((".csv", ".csv.gz")) else "hunt4")
+    recording = readers[layout](flags.input)
     recording = resample.select_sensors(recording, tuple(sensors))
     recording = resample.resample(recording, tokens.rate_hz, prepared["max_gap_s"])
     counts, clipped = quantise(recording.acceleration, prepared["scale_g"])

@@ -34,7 +34,7 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     from data_pipelines.manifest import npz_bytes, read_manifest, read_normalization, write_atomically
     from data_pipelines.pipeline import eval_batches, train_batches
     from data_pipelines.splits import split_indices
-    from launch.methods import build, check_fits, entry
+    from launch.methods import build, check_run, entry
     from launch.run_folder import digest, open_run_folder
     from selfpab_jax.models.functional import model_state, parameter_count, split
     from selfpab_jax.objectives.method import acceleration_g
@@ -53,7 +53,7 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     train, valid = split_indices(manifest, *share, hours=data["hours"] or None)
     cfg = loop.LoopConfig(**config["train"])
     method = build(config, normalization)
-    check_fits(method, manifest["channels"], manifest["sample_rate_hz"], data["dir"])
+    check_run(method, manifest, data)
     merge, params, extra = split(method.model)
     optimizer, schedule = optim.adamw(optim.OptimizerConfig(**config["optimizer"]), cfg.steps)
     # The manifest's hash stands for the data: a run is not resumed on other windows.

@@ -85,6 +85,9 @@ def run(config: dict, workdir: Path, *, resume: bool) -> tuple[dict, str]:
 
 def check(config: dict) -> None:
     """Raises ValueError for fields that are missing or wrong; before anything heavy is imported."""
+    for name in ("window_tokens", "stride_tokens"):
+        if (value := config["data"][name]) < 0:
+            raise ValueError(f"--config.data.{name} is {value}, expected 0 (by the encoder) or more")
     if (scored := config["data"]["scored"]) not in ("samples", "tokens"):
         raise ValueError(f"--config.data.scored is '{scored}', expected samples or tokens")
     for field, value, what in (

@@ -71,9 +71,12 @@ class Spectrum:
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"spectrum.{name} is '{getattr(self, name)}', expected {' or '.join(known)}")
-        for name in ("frame_length", "hop", "pool"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"spectrum.{name} is {getattr(self, name)}, expected 1 or more")
+        if self.frame_length < 2:
+            raise ValueError(f"spectrum.frame_length is {self.frame_length} samples, expected 2 or more")
+        if not 1 <= self.hop <= self.frame_length:
+            raise ValueError(f"spectrum.hop is {self.hop}, expected 1 to spectrum.frame_length ({self.frame_length})")
+        if not 1 <= self.pool <= (bins := self.frame_length // 2 + 1):
+            raise ValueError(f"spectrum.pool is {self.pool}, expected 1 to the number of bins ({bins})")
         if not self.floor > 0:
             raise ValueError(f"spectrum.floor is {self.floor}, expected a positive magnitude in g, such as 1e-4")
 

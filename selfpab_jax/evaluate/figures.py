@@ -22,20 +22,21 @@ HIDDEN = "#d9d9d9"
 FADED = (1.0, 1.0, 1.0, 0.72)
 
 
-def _figure(width: float, height: float, layout: str = "constrained"):
+def new_figure(width: float, height: float, layout: str = "constrained"):
+    """An empty figure of this size in inches, made without pyplot."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout)
 
 
-def _bare(axes) -> None:
+def bare(axes) -> None:
     """Takes the frame's upper and right line away and puts a pale grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _save(figure, path: str | Path) -> Path:
+def save(figure, path: str | Path) -> Path:
     """Writes the PNG under a temporary name first, so that a reader never sees half a picture."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +62,7 @@ def loss_curves(rows: Sequence[Mapping], path: str | Path) -> Path:
     Args:
       rows: of metrics.jsonl, with "step" and any of "train/loss", "valid/loss", "train/learning_rate".
     """
-    figure = _figure(7.5, 5.2)
+    figure = new_figure(7.5, 5.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     steps, values = _series(rows, "train/loss")
     above.plot(steps, values, color=COLOURS[0], linewidth=1.3, label="training")
@@ -87,9 +88,9 @@ def loss_curves(rows: Sequence[Mapping], path: str | Path) -> Path:
     below.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     below.set_xlabel("step")
     for axes in (above, below):
-        _bare(axes)
+        bare(axes)
     figure.align_ylabels()
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def reconstruction(
@@ -130,7 +131,7 @@ def reconstruction(
         "reconstruction": "reconstruction (unaltered cells faded)",
     }
     colours = colormaps["viridis"].with_extremes(bad=HIDDEN)
-    figure = _figure(11, 11)
+    figure = new_figure(11, 11)
     panels = figure.subplots(3, 1, sharex=True)
     for axes, (name, title) in zip(panels, titles.items(), strict=True):
         image = axes.imshow(
@@ -151,7 +152,7 @@ def reconstruction(
     panels[-1].set_xlabel("time in s")
     figure.supylabel("frequency in Hz, per channel", fontsize=10)
     figure.colorbar(image, ax=panels, label="magnitude as the encoder sees it", extend="both", aspect=40, pad=0.01)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _channel_axis(axes, channels: Sequence[str]) -> None:
@@ -206,7 +207,7 @@ def confusion_figure(confusion, classes: Sequence, path: str | Path, title: str 
     k, support = len(classes), confusion.sum(axis=1)
     share = np.divide(confusion, support[:, None], out=np.zeros(confusion.shape), where=support[:, None] > 0)
     size = 2.8 + 0.68 * k
-    figure = _figure(size + 1.6, size, "compressed")  # leaves no margins around a square picture
+    figure = new_figure(size + 1.6, size, "compressed")  # leaves no margins around a square picture
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(k, k):
@@ -230,7 +231,7 @@ def confusion_figure(confusion, classes: Sequence, path: str | Path, title: str 
     pooled = f"all subjects pooled: accuracy {accuracy:.1f} %, macro F1 {f1:.1f} %"
     axes.set_title(f"{title}\n{pooled}" if title else pooled, fontsize=10, loc="left")
     figure.colorbar(image, ax=axes, label="share of the true activity", shrink=0.7)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def activity_f1_bars(summaries: Mapping[str, Mapping], classes: Sequence, path: str | Path) -> Path:
@@ -241,7 +242,7 @@ def activity_f1_bars(summaries: Mapping[str, Mapping], classes: Sequence, path: 
       classes: K names.
     """
     groups, count = ["all (macro)", *map(str, classes)], len(summaries)
-    figure = _figure(min(14.0, max(7.0, 2.5 + 0.26 * count * len(groups))), 4.6)
+    figure = new_figure(min(14.0, max(7.0, 2.5 + 0.26 * count * len(groups))), 4.6)
     axes = figure.subplots()
     # A little room between the macro F1 and the activities.
     places = np.arange(len(groups)) + np.where(np.arange(len(groups)) > 0, 0.25, 0)
@@ -262,9 +263,9 @@ def activity_f1_bars(summaries: Mapping[str, Mapping], classes: Sequence, path: 
     axes.set_ylim(0, 1)
     axes.set_xlim(places[0] - 0.6, places[-1] + 0.6)
     axes.set_ylabel("F1, mean ± SE over subjects")
-    _bare(axes)
+    bare(axes)
     figure.legend(loc="outside upper center", ncols=min(count, 4), frameon=False, fontsize=9)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def comparison(results: Mapping, folder: str | Path) -> list[Path]:

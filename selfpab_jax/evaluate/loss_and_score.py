@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from selfpab_jax.evaluate.figures import COLOURS, _bare, _figure, _save
+from selfpab_jax.evaluate.figures import COLOURS, bare, new_figure, save
 from selfpab_jax.evaluate.metrics import mean_and_standard_error
-from selfpab_jax.evaluate.report import _markdown_table, _p_value, _percent
+from selfpab_jax.evaluate.report import markdown_table, p_value, percent
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FEWEST_ROWS = 3  # two points always lie on a line
@@ -69,7 +69,7 @@ def table(rows: Sequence[Mapping], metrics: Sequence[str]) -> str:
             r, within = _signed(one["r"]), _signed(one["r_within"])
             lines.append([metric, name, r, _p(one["p"]), str(one["n"]), str(one["n_runs"]), within])
     header = ["metric", "pre-training loss", "r", "p", "n", "runs", "r within runs"]
-    return _markdown_table(header, lines) + "\n" + FOOTNOTE + "\n"
+    return markdown_table(header, lines) + "\n" + FOOTNOTE + "\n"
 
 
 def by_step(rows: Sequence[Mapping]) -> str:
@@ -79,8 +79,8 @@ def by_step(rows: Sequence[Mapping]) -> str:
     for loss in _losses(rows):
         of_step = [[row["score"] for row in rows if (row["loss"], row["step"]) == (loss, step)] for step in steps]
         found = [mean_and_standard_error(scores) for scores in of_step]
-        lines.append([str(loss), *(_percent(float(mean), float(se)) for mean, se, _ in found)])
-    return _markdown_table(["pre-training loss", *(f"step {step:,}" for step in steps)], lines)
+        lines.append([str(loss), *(percent(float(mean), float(se)) for mean, se, _ in found)])
+    return markdown_table(["pre-training loss", *(f"step {step:,}" for step in steps)], lines)
 
 
 def scatter(rows: Sequence[Mapping], metrics: Sequence[str], path: str | Path) -> Path:
@@ -100,7 +100,7 @@ def scatter(rows: Sequence[Mapping], metrics: Sequence[str], path: str | Path) -
     markers = {seed: MARKERS[index % len(MARKERS)] for index, seed in enumerate(seeds)}
     across = min(3, len(metrics))
     down = math.ceil(len(metrics) / across)
-    figure = _figure(1.8 + 3.6 * across, 0.4 + 3.4 * down)
+    figure = new_figure(1.8 + 3.6 * across, 0.4 + 3.4 * down)
     panels = figure.subplots(down, across, sharey=True, squeeze=False).reshape(-1)
     for axes, metric in zip(panels, metrics, strict=False):
         used = _usable(rows, metric)
@@ -118,7 +118,7 @@ def scatter(rows: Sequence[Mapping], metrics: Sequence[str], path: str | Path) -
         sign = "" if one["p"] < 0.001 else "= "
         axes.set_title(f"r = {_signed(one['r'])}, p {sign}{_p(one['p'])}, n = {one['n']}", loc="left", fontsize=10)
         axes.set_xlabel(f"{metric.removeprefix('valid/')} on validation windows")
-        _bare(axes)
+        bare(axes)
     for axes in panels[len(metrics) :]:
         axes.set_visible(False)
     for axes in panels[::across]:
@@ -127,7 +127,7 @@ def scatter(rows: Sequence[Mapping], metrics: Sequence[str], path: str | Path) -
     shapes = {"color": "#555555", "linestyle": "", "markersize": 6}
     marks += [Line2D([], [], marker=markers[seed], label=f"seed {seed}", **shapes) for seed in seeds]
     figure.legend(handles=marks, loc="outside right upper", frameon=False, fontsize=9, title="pre-training loss")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _check(rows: Sequence[Mapping], metrics: Sequence[str]) -> None:
@@ -182,4 +182,4 @@ def _signed(r: float) -> str:
 
 
 def _p(p: float) -> str:
-    return "–" if math.isnan(p) else _p_value(p)
+    return "–" if math.isnan(p) else p_value(p)

@@ -38,6 +38,8 @@ RECIPES = {
     "random_linear": Recipe("random", head="linear"),
     "random_lstm": Recipe("random", head="lstm"),
     "scratch": Recipe("random", unfreeze_at=0.0),
+    "scratch_linear": Recipe("random", unfreeze_at=0.0, head="linear"),
+    "scratch_lstm": Recipe("random", unfreeze_at=0.0, head="lstm"),
     "spectrogram_linear": Recipe("none", head="linear"),
     "spectrogram_lstm": Recipe("none", head="lstm"),
     "spectrogram_mlp": Recipe("none"),

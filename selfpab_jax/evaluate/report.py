@@ -104,18 +104,21 @@ def _score_method(matrices: Mapping[str, np.ndarray]) -> dict:
     return {"summary": overall, "subjects": subjects}
 
 
-def _percent(mean: float, se: float, sign: str = "") -> str:
+def percent(mean: float, se: float, sign: str = "") -> str:
+    """`61.0 ± 2.5` of shares from 0 to 1; without ± where se is NaN, a dash where the mean is."""
     if math.isnan(mean):
         return "–"
     spread = "" if math.isnan(se) else f" ± {100 * se:.1f}"
     return f"{100 * mean:{sign}.1f}{spread}"
 
 
-def _p_value(p: float) -> str:
+def p_value(p: float) -> str:
+    """`0.012`, or `< 0.001`."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, all columns but the first aligned to the right."""
     cells = [[cell.replace("|", "\\|") for cell in row] for row in [header, *rows]]
     lines = ["| " + " | ".join(row) + " |" for row in cells]
     return "\n".join([lines[0], "|---" + "|---:" * (len(header) - 1) + "|", *lines[1:]]) + "\n"
@@ -138,20 +141,20 @@ def markdown(results: Mapping, scores: Mapping) -> str:
     rows = []
     for name, method in methods.items():
         overall = method["summary"]
-        row = [name, *(_percent(overall[key]["mean"], overall[key]["se"]) for key in COLUMNS)]
-        rows.append(row + ([_percent(overall["macro_f1"]["se_seeds"], math.nan)] if several else []))
-    parts += ["## Methods\n", _markdown_table(header, rows)]
+        row = [name, *(percent(overall[key]["mean"], overall[key]["se"]) for key in COLUMNS)]
+        rows.append(row + ([percent(overall["macro_f1"]["se_seeds"], math.nan)] if several else []))
+    parts += ["## Methods\n", markdown_table(header, rows)]
     parts.append(FOOTNOTE + (" Scores of a subject are averaged over seeds first." if several else "") + "\n")
 
     if scores["differences"]:
         rows = []
         for name, one in scores["differences"].items():
-            cells = [_percent(one[key]["mean"], one[key]["se"], "+") for key in COLUMNS]
+            cells = [percent(one[key]["mean"], one[key]["se"], "+") for key in COLUMNS]
             better = f"{one['macro_f1']['better']} of {one['macro_f1']['n']}"
-            rows.append([name, cells[0], _p_value(one["macro_f1"]["p"]), better, *cells[1:]])
+            rows.append([name, cells[0], p_value(one["macro_f1"]["p"]), better, *cells[1:]])
         names = list(COLUMNS.values())
         header = ["method", names[0], "p (Wilcoxon)", "subjects better", *names[1:]]
-        parts += [f"## Paired differences to {scores['baseline']}\n", _markdown_table(header, rows)]
+        parts += [f"## Paired differences to {scores['baseline']}\n", markdown_table(header, rows)]
         parts.append("Percentage points, mean ± standard error over subjects; p and count are of macro F1.\n")
 
     matrices = confusions(results, next(iter(methods))).values()
@@ -159,9 +162,9 @@ def markdown(results: Mapping, scores: Mapping) -> str:
     rows = []
     for index, activity in enumerate(results["classes"]):
         f1 = [method["summary"]["per_class_f1"] for method in methods.values()]
-        cells = [_percent(one["mean"][index], one["se"][index]) for one in f1]
+        cells = [percent(one["mean"][index], one["se"][index]) for one in f1]
         rows.append([str(activity), str(support[index]), *cells])
-    parts += ["## F1 per activity\n", _markdown_table(["activity", "subjects doing it", *methods], rows)]
+    parts += ["## F1 per activity\n", markdown_table(["activity", "subjects doing it", *methods], rows)]
     return "\n".join(parts)
 
 
@@ -172,10 +175,10 @@ def console_table(results: Mapping, baseline: str | None = None) -> str:
     rows = [header]
     for name, method in scores["methods"].items():
         overall = method["summary"]
-        row = [name, *(_percent(overall[key]["mean"], overall[key]["se"]) for key in COLUMNS)]
+        row = [name, *(percent(overall[key]["mean"], overall[key]["se"]) for key in COLUMNS)]
         if baseline:
             one = scores["differences"].get(name, {}).get("macro_f1")
-            row.append(f"{_percent(one['mean'], one['se'], '+')} (p {_p_value(one['p'])})" if one else "")
+            row.append(f"{percent(one['mean'], one['se'], '+')} (p {p_value(one['p'])})" if one else "")
         rows.append(row)
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     rows.insert(1, ["-" * width for width in widths])

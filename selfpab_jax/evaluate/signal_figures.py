@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfpab_jax.evaluate.figures import COLOURS, _bare, _figure, _save
+from selfpab_jax.evaluate.figures import COLOURS, bare, new_figure, save
 from selfpab_jax.objectives.method import Method
 
 LETTERS = "ABCD"  # of the close-ups
@@ -53,7 +53,7 @@ def reconstruction(
 
     tall = 1.15 if channels <= 3 else 0.75  # inches a row
     rows = channels * (3 if chosen else 1)
-    figure = _figure(12, 1.5 + tall * rows)
+    figure = new_figure(12, 1.5 + tall * rows)
     grid = figure.add_gridspec(rows, max(1, len(chosen)))
     overview = _stack(figure, [grid[channel, :] for channel in range(channels)])
     _draw_overview(overview, parts, masked, drawn, size, rate)
@@ -84,7 +84,7 @@ def reconstruction(
     if chosen:
         figure.supxlabel(CAPTION, fontsize=8, color="#555555")
     figure.align_ylabels()
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _shown(name: str) -> str:
@@ -107,7 +107,7 @@ def _stack(figure, cells: list) -> list:
     panels = []
     for cell in cells:
         axes = figure.add_subplot(cell, sharex=panels[0] if panels else None)
-        _bare(axes)
+        bare(axes)
         axes.tick_params(labelsize=7, labelbottom=cell is cells[-1])
         axes.locator_params(axis="y", nbins=3)
         panels.append(axes)

@@ -23,7 +23,7 @@ def window_starts(frames: int, window: int, stride: int) -> np.ndarray:
       ValueError: a stride that is not positive or leaves frames uncovered between windows.
     """
     if not 1 <= stride <= window:
-        raise ValueError(f"the stride is {stride} frames, expected 1 to {window} so that no frame is left out")
+        raise ValueError(f"the stride is {stride} tokens, expected 1 to {window} so that no token is left out")
     if frames <= 0:
         return np.zeros(0, np.int64)
     last = max(0, frames - window)

@@ -4,6 +4,7 @@ LMM/LMV-style losses, re-derived from the paper's abstract and the author's late
 L2 and the mean over time frames are our assumptions.
 """
 
+import math
 from collections.abc import Mapping
 
 import jax
@@ -88,7 +89,7 @@ def _check(cfg: MaeConfig, spectrum: Spectrum, ratio: float, weights: Mapping[st
         raise ValueError(f"model.channels is {cfg.channels}, expected 3, the axes of one sensor")
     if not 0 < ratio < 1:
         raise ValueError(f"mask_ratio is {ratio}, expected a share between 0 and 1, both excluded, such as 0.6")
-    if any(weight < 0 for weight in weights.values()) or not any(weights.values()):
+    if not all(0 <= weight < math.inf for weight in weights.values()) or not any(weights.values()):
         raise ValueError(f"loss is {weights}, expected weights of 0 or more with at least one above 0")
     if weights["lmv"] and frames < 2:
         raise ValueError(

@@ -99,8 +99,8 @@ def test_table():
 
 
 def test_scatter(tmp_path, monkeypatch):
-    figures, save = [], loss_and_score._save
-    monkeypatch.setattr(loss_and_score, "_save", lambda figure, path: figures.append(figure) or save(figure, path))
+    figures, save = [], loss_and_score.save
+    monkeypatch.setattr(loss_and_score, "save", lambda figure, path: figures.append(figure) or save(figure, path))
     rows = random_rows()
     path = scatter(rows, ["valid/lmm", "valid/mse", "valid/lmv", "valid/lmm"], tmp_path / "deep" / "scatter.png")
     width, height = struct.unpack(">II", path.read_bytes()[16:24])

@@ -35,8 +35,8 @@ def parts(channels, masked, seed=0):
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that were saved."""
-    figures, save = [], signal_figures._save
-    monkeypatch.setattr(signal_figures, "_save", lambda figure, path: figures.append(figure) or save(figure, path))
+    figures, save = [], signal_figures.save
+    monkeypatch.setattr(signal_figures, "save", lambda figure, path: figures.append(figure) or save(figure, path))
     return figures
 
 

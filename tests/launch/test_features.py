@@ -28,7 +28,7 @@ def run(tmp_path_factory):
     moments = {f"{kind}_{name}": rng.uniform(1, 2, 156) for kind in ("linear", "log") for name in ("mean", "std")}
     np.savez(folder / "normalization.npz", **moments)
     (folder / "config.json").write_text(json.dumps(config))
-    settings = {"settings": {"max_gap_s": 5.0, "scale_g": 1 / 4096}}
+    settings = {"settings": {"max_gap_s": 5.0, "scale_g": 1 / 4096, "window_samples": 15_000}}
     (folder / "data_manifest.json").write_text(json.dumps(settings))
     method, other = build(config | {"seed": 1}, moments), build(config | {"seed": 2}, moments)
     with Checkpoints(folder / "checkpoints") as checkpoints:

@@ -147,7 +147,8 @@ def test_a_comparison_joins_the_seeds_of_its_runs(tmp_path):
     assert [row["valid/lmm"] for row in rows] == [1 / 8, 2 / 8, 3 / 8, 4 / 8] and "valid/lmv" not in rows[0]
     config = {"arms": {"mse": ["loss.mse=1"], "lmm": []}, "seeds": [3, 5], "methods": ["pretrained_linear"]}
     config |= {"baseline": "mse pretrained_linear", "metrics": ["valid/lmm", "valid/lmv"], "pretrain": "m.py"}
-    text = comparison.conclude(tmp_path, config | {"pretrain_data": "unlabelled"}, rows, final, None)
+    with pytest.warns(UserWarning, match="no validation knows valid/lmv"):
+        text = comparison.conclude(tmp_path, config | {"pretrain_data": "unlabelled"}, rows, final, None)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["methods"]["lmm pretrained_linear"]["subjects"]["b"]["confusion"] == [
         [[3, 1], [0, 4]],
@@ -155,7 +156,7 @@ def test_a_comparison_joins_the_seeds_of_its_runs(tmp_path):
     ]
     scores = results["scores"]["methods"]["mse pretrained_linear"]["summary"]["accuracy"]
     assert scores["mean"] == pytest.approx((5 + 6) / 2 / 8) and scores["se_seeds"] == pytest.approx(1 / 16)
-    assert "mse: loss.mse=1" in (tmp_path / "results.md").read_text() and "lmm pretrained_linear" in text
+    assert "arm mse: loss.mse=1" in (tmp_path / "results.md").read_text() and "lmm pretrained_linear" in text
 
 
 @pytest.mark.parametrize(
@@ -165,6 +166,15 @@ def test_a_comparison_joins_the_seeds_of_its_runs(tmp_path):
         ("checkpoints=3", "--config.checkpoints is 3, expected 1 or more that divide train.steps (2)"),
         ("probe_data=nowhere", "--config.probe_data: found no folder nowhere"),
         ("settings=('sensors=wrist',)", "has no field sensors; did you mean sensor?"),
+        ("settings=('seed=3',)", "setting seed=3: the comparison sets seed itself"),
+        ("seeds=(1,1)", "names a seed twice"),
+        ("arms.mse=('train.steps=4',)", "arms train for 2 and 4 steps, expected the same train.steps in all"),
+        ("controls=('random_linaer',)", "methods: found random_linaer"),
+        ("probe=configs/mae.py:smoke", "--config.probe: configs/mae.py:smoke describes no probe"),
+        ("arms.mse=('model.patch=150',)", "arms have tokens of other lengths"),
+        ("arms.mse=('model.patch=700',)", "expected a whole number of tokens of 700 samples, one every 700"),
+        ("arms.mse=('mask_ratio=0.05',)", "which masks 0 of the 6 patches of a window"),
+        ("arms.mse=('data.split=window',)", "visits would reach into windows that validate"),
     ],
 )
 def test_mistakes_are_seen_before_anything_is_trained(change, sentence, comparing, tmp_path, capsys):
