@@ -5,7 +5,7 @@
 
 9.94 M parameters, 300 patches of 10 s. The losses follow the paper's abstract and its first author's later public code;
 frame length, hop, window, mean over frames, floor and L2 are our assumptions. A value marked A is read in that code, R
-is our choice. Variants: `small` (0.9 M parameters, 5 minutes a window, for two CPU cores), `smoke` (a test).
+is our choice. Variants: `small` (1.0 M parameters, 5 minutes a window, for two CPU cores), `smoke` (a test).
 """
 
 from ml_collections import ConfigDict
