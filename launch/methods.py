@@ -44,7 +44,7 @@ def check_fits(method: Method, channels: Sequence[str], rate_hz: float, folder) 
         words = [f"{', '.join(names)} at {rate} Hz" for names, rate in (found, wanted)]
         raise ValueError(
             f"{folder} holds {words[0]}, the method reads {words[1]}: prepare the recordings with the --sensors and "
-            "--rate that belong to it"
+            "--rate that belong to it, or choose another sensor in the config"
         )
 
 
