@@ -73,7 +73,7 @@ def test_features_of_a_wrist_recording(run, tmp_path, capsys):
     samples, rng = 3500, np.random.default_rng(0)
     start = np.datetime64("2014-05-07T13:29:50.000", "ms")
     rows = [
-        f"{str(start + 10 * i).replace('T', ' ')},{x:.4f},{y:.4f},{z:.4f}"
+        f"{str(start + np.timedelta64(10 * i, 'ms')).replace('T', ' ')},{x:.4f},{y:.4f},{z:.4f}"
         for i, (x, y, z) in enumerate(rng.normal((0, 0, 1), 0.05, (samples, 3)))
     ]
     file = tmp_path / "1000001_90001_0_0.csv"
