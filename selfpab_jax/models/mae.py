@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from selfpab_jax.models.encoder import MASKED_OUT, linear
+from selfpab_jax.models.encoder import MASKED_OUT, linear, queries_keys_values
 
 ROTARY_BASE = 10_000.0
 NORM_EPSILON = 1e-6
@@ -87,13 +87,7 @@ class Attention(nnx.Module):
 
     def __call__(self, x, position, valid=None):
         b, n, d = x.shape
-        # A product for each third: taking the fused one apart afterwards costs time on a CPU.
-        kernels = jnp.split(self.qkv.kernel[...].astype(x.dtype), 3, axis=1)
-        biases = jnp.split(self.qkv.bias[...].astype(x.dtype), 3)
-        query, keys, value = (
-            (x @ kernel + bias).reshape(b, n, self.heads, -1)  # [B, N, H, D/H]
-            for kernel, bias in zip(kernels, biases, strict=True)
-        )
+        query, keys, value = queries_keys_values(self.qkv, x, self.heads)
         query = rotate(query, position) * (d / self.heads) ** -0.5
         score = jnp.einsum("bqhd,bkhd->bhqk", query, rotate(keys, position)).astype(jnp.float32)
         if valid is not None:
