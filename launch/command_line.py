@@ -1,15 +1,17 @@
 """What every job's command line shares: parsers, one-sentence errors and exit codes. Never imports jax."""
 
+import contextlib
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from launch.arguments import Parser, nearest
 from launch.config_line import config_flags
 from selfpab_jax.train.stop import RunFailed
 
-__all__ = ["Parser", "config_flags", "nearest", "run_job"]
+__all__ = ["Parser", "config_flags", "nearest", "run_job", "sigterm_like_ctrl_c"]
 
 FAILED = 1
 USER_MISTAKE = 2  # the exit code argparse uses as well
@@ -35,6 +37,20 @@ def run_job(job: str, function: Callable[[], int | None]) -> int:
         except KeyboardInterrupt:
             print(f"selfpab {job}: interrupted", file=sys.stderr)
             return INTERRUPTED
+
+
+@contextlib.contextmanager
+def sigterm_like_ctrl_c() -> Iterator[None]:
+    """Inside, a termination signal raises KeyboardInterrupt, so that what is under way cleans up after itself."""
+
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _sentence(error: Exception) -> str:

@@ -1,14 +1,13 @@
 """`selfpab compare`: pre-trainings that differ in some settings, each probed at several checkpoints."""
 
 import json
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from launch.arms import Runs, check, pretrain_configs, probe_config
-from launch.command_line import config_flags, run_job
+from launch.command_line import config_flags, run_job, sigterm_like_ctrl_c
 from selfpab_jax.train.stop import EXIT_STATUS, StopRequest
 
 DESCRIPTION = """Pre-trains every arm with every seed, probes each run at several checkpoints, and sets the pre-training
@@ -39,18 +38,10 @@ def _compare(argv: list[str] | None) -> int:
             if not pretrain.run(run, folder, resume=(folder / "config.json").exists(), stop=stop):
                 print(f"stopped early and saved; go on with: selfpab compare ... --workdir={workdir} --resume")
                 return EXIT_STATUS
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
+    with sigterm_like_ctrl_c():  # the finished folds of a probe are on disk
         print(probe_all(config, workdir, runs))
-    finally:
-        signal.signal(signal.SIGTERM, before)
     print(f"run folder: {workdir}; pictures in figures/, reconstructions in runs/*/figures/")
     return 0
-
-
-def _interrupt(signum, frame):
-    """A termination signal stops a probe like Ctrl-C: its finished folds are on disk."""
-    raise KeyboardInterrupt
 
 
 def probe_all(config: Mapping, workdir: Path, runs: Runs) -> str:
@@ -68,10 +59,8 @@ def probe_all(config: Mapping, workdir: Path, runs: Runs) -> str:
 
     rows, final = [], {}
     for (arm, seed), pretrained in runs.items():
-        encoder, last, spacing = (
-            workdir / "runs" / f"{arm}_s{seed}",
-            *(pretrained["train"][name] for name in ("steps", "keep_every")),
-        )
+        encoder = workdir / "runs" / f"{arm}_s{seed}"
+        last, spacing = pretrained["train"]["steps"], pretrained["train"]["keep_every"]
         for step in range(spacing, last + 1, spacing):
             print(f"probing {arm}, seed {seed}, step {step}", file=sys.stderr)
             chosen = methods if step == last else methods[:1]

@@ -1,12 +1,11 @@
 """`selfpab prepare`: recordings -> a folder of windows, checksums and statistics. No jax in here."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.command_line import Parser, run_job
+from launch.command_line import Parser, run_job, sigterm_like_ctrl_c
 
 DESCRIPTION = """Cuts recordings into windows and writes them, with checksums and statistics.
 Run the same command again to continue after a stop: what is done is not done again."""
@@ -70,18 +69,10 @@ def _prepare(flags: argparse.Namespace) -> None:
         nonwear_min=flags.nonwear,
     )
     settings = PrepareSettings(cut, **synthetic)
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
+    with sigterm_like_ctrl_c():  # workers end, half-written files go
         manifest = prepare(flags.input, flags.layout, flags.out, settings, flags.workers)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     print(summary(manifest))
     print(Path(flags.out).resolve())
-
-
-def _interrupt(signum, frame):
-    """A termination signal stops like Ctrl-C: workers end, half-written files go."""
-    raise KeyboardInterrupt
 
 
 def summary(manifest: dict) -> str:
