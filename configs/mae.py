@@ -10,11 +10,8 @@ is our choice. Variants: `small` (1.0 M parameters, 5 minutes a window, for two 
 
 from ml_collections import ConfigDict
 
-SMALL = {
-    "data.batch_size": 64,
-    "model.d_model": 128,
-    "model.layers": 4,
-    "model.heads": 4,
+NARROW = {"data.batch_size": 64, "model.d_model": 128, "model.layers": 4, "model.heads": 4}
+SMALL = NARROW | {
     "data.valid_fraction": 0.15,
     "train.steps": 2_000,
     "train.valid_every": 250,
@@ -28,13 +25,12 @@ VARIANTS = {"": {}, "small": SMALL, "smoke": SMOKE}
 def get_config(variant: str = "") -> ConfigDict:
     if variant not in VARIANTS:
         raise ValueError(f"configs/mae.py has no variant '{variant}', expected small, smoke or none")
-    config = ConfigDict()
+    config = ConfigDict({group: {} for group in ("data", "model", "spectrum", "optimizer")})
     config.objective = "mae"
     config.seed = 0
     config.sensor = "wrist"  # back, thigh or wrist: what the prepared folder holds
     config.rate_hz = 30  # A
     config.mask_ratio = 0.6  # A
-    config.data = ConfigDict()
     config.data.dir = ""  # a folder written by `selfpab prepare`; its windows are the sequences
     config.data.batch_size = 144  # A: 6 recordings x 24 windows; over all devices
     config.data.valid_fraction = 0.1
@@ -43,7 +39,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.hours = 0.0  # 0: all; else so many hours, each amount inside the larger ones
     config.data.random_start = True  # A: each visit of a window begins anywhere in its stride
     config.data.sampling = "uniform"  # or "movement": windows by their moving standard deviation
-    config.model = ConfigDict()
     config.model.channels = 3
     config.model.patch = 300  # A: 10 s
     config.model.d_model = 256  # A, as the next three
@@ -54,9 +49,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.decoder_layers = 2
     config.model.decoder_width = 128
     config.model.dtype = "float32"  # "bfloat16" on accelerators; losses stay float32
+    config.model.attention = "plain"  # or "fused"; this and the next two change how it computes, not what
+    config.model.remat = False  # True: less memory, a third more work
+    config.model.scan = False  # True: a program that does not grow with the layers
     config.loss = ConfigDict({"lmm": 1.0, "lmv": 0.0, "mse": 0.0})  # R: weights of the sum
-    config.spectrum = ConfigDict()  # R: see selfpab_jax/losses.py for each
-    config.spectrum.frame_length = 60  # 2 s
+    config.spectrum.frame_length = 60  # R, as the next seven (selfpab_jax/losses.py); 2 s
     config.spectrum.hop = 30
     config.spectrum.window = "hann"
     config.spectrum.average = "log_of_mean"
@@ -64,7 +61,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.spectrum.floor = 1e-4
     config.spectrum.distance = "l2"
     config.spectrum.pool = 1
-    config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3  # A
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.999  # A: PyTorch's default
@@ -72,7 +68,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.weight_decay = 0.01  # A
     config.optimizer.warmup = 0.025  # A: 1 of 40 epochs; there constant from then on, and clipped at 1.0
     config.optimizer.floor = 0.01  # the schedule that the methods here share falls to this share
+    config.mesh = ConfigDict({"data": 0, "fsdp": 1, "tensor": 1})  # devices along each axis; data 0: all that are left
     config.train = ConfigDict({"steps": 100_000, "log_every": 50, "valid_every": 2_500, "save_every": 2_500})
+    config.train.accumulate = 1  # parts of a batch, one after the other
+    config.train.stall_s = 1_800  # seconds without a finished step after which a process gives up
     config.train.keep_every = 0  # so many steps apart checkpoints stay for good; 0: the newest two and the best
     config.train.max_bad_streak = 10
     config.update_from_flattened_dict(VARIANTS[variant])

@@ -10,12 +10,9 @@ in bfloat16. Variants: `small` (0.8 M parameters, log magnitudes; 10 to 20 windo
 
 from ml_collections import ConfigDict
 
-SMALL = {
+NARROW = {"data.batch_size": 8, "model.d_model": 128, "model.heads": 2, "model.ff": 512}
+SMALL = NARROW | {
     "magnitude": "log",  # the last layers keep more of the activity than with linear magnitudes
-    "data.batch_size": 8,
-    "model.d_model": 128,
-    "model.heads": 2,
-    "model.ff": 512,
     "model.dropout": 0.0,  # a third of the time on a CPU, and the model is too small to need it
     "optimizer.learning_rate": 1e-3,
     "train.steps": 4_000,
@@ -31,12 +28,11 @@ VARIANTS = {"": {}, "small": SMALL, "demo": DEMO, "smoke": SMOKE}
 def get_config(variant: str = "") -> ConfigDict:
     if variant not in VARIANTS:
         raise ValueError(f"configs/selfpab.py has no variant '{variant}', expected small, demo, smoke or none")
-    config = ConfigDict()
+    config = ConfigDict({group: {} for group in ("data", "model", "masking", "optimizer", "train")})
     config.objective = "selfpab"
     config.seed = 0
     config.magnitude = "linear"  # published; "log" is log(1 + x)
     config.sensors = ("back", "thigh")  # one of them alone has 78 features
-    config.data = ConfigDict()
     config.data.dir = ""  # a folder written by `selfpab prepare`
     config.data.batch_size = 64  # Table 1; over all devices
     config.data.valid_fraction = 0.1  # section 4.1: 10 % of the hours
@@ -45,7 +41,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.hours = 0.0  # 0: all; else so many hours, each amount inside the larger ones
     config.data.random_start = False  # True: each visit of a window begins anywhere in its stride
     config.data.sampling = "uniform"  # or "movement": windows by their moving standard deviation
-    config.model = ConfigDict()
     config.model.in_features = 156  # 26 bins a channel, 3 channels a sensor
     config.model.out_features = 156
     config.model.d_model = 1500  # Table 1, as the next four
@@ -54,13 +49,14 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.layers = 4
     config.model.dropout = 0.1
     config.model.dtype = "float32"  # "bfloat16" on accelerators
-    config.masking = ConfigDict()  # section 3.2
-    config.masking.reading = "paper"  # "original" follows the authors' code (selfpab_jax/signals/masking.py)
+    config.model.attention = "plain"  # or "fused"; this and the next two change how it computes, not what
+    config.model.remat = False  # True: less memory, a third more work
+    config.model.scan = False  # True: a program that does not grow with the layers
+    config.masking.reading = "paper"  # 3.2; "original" follows the authors' code (selfpab_jax/signals/masking.py)
     config.masking.time_ratio = 0.15
     config.masking.time_width = 3
     config.masking.frequency_ratio = 0.2
     config.masking.frequency_width = 3
-    config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-4  # Table 1
     config.optimizer.b1 = 0.9  # the authors' configuration, as the next three
     config.optimizer.b2 = 0.98
@@ -68,7 +64,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.weight_decay = 1e-5
     config.optimizer.warmup = 0.07  # Table 1: 7 % of the steps
     config.optimizer.floor = 0.01  # the authors' schedule
-    config.train = ConfigDict()
+    config.mesh = ConfigDict({"data": 0, "fsdp": 1, "tensor": 1})  # devices along each axis; data 0: all that are left
+    config.train.accumulate = 1  # parts of a batch, one after the other
+    config.train.stall_s = 1_800  # seconds without a finished step after which a process gives up
     config.train.steps = 843_750  # Table 1: 50 epochs; 90,000 h are 1,080,000 windows
     config.train.log_every = 50
     config.train.valid_every = 4_218  # four times an epoch, as the authors do

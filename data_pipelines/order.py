@@ -42,17 +42,17 @@ class Visits:
         self._epoch = functools.lru_cache(maxsize=4)(self._order_of)
         self._starts = functools.lru_cache(maxsize=4)(self._bits_of)
 
-    def numbers(self, first: int, count: int) -> np.ndarray:
-        """Window numbers of `count` visits from visit `first` on, int64 [count]."""
-        return self._indices[self._gather(self._epoch, first, count, np.int64)]
+    def numbers(self, places: np.ndarray) -> np.ndarray:
+        """Window numbers of the visits at these places of the sequence, int64 [len(places)]."""
+        return self._indices[self._gather(self._epoch, places, np.int64)]
 
-    def draws(self, first: int, count: int) -> np.ndarray:
-        """Random bits of the same visits, uint64 [count], that decide where their windows start."""
-        return self._gather(self._starts, first, count, np.uint64)
+    def draws(self, places: np.ndarray) -> np.ndarray:
+        """Random bits of the same visits, uint64 [len(places)], that decide where their windows start."""
+        return self._gather(self._starts, places, np.uint64)
 
-    def _gather(self, values_of_epoch, first: int, count: int, dtype) -> np.ndarray:
-        epoch, offset = np.divmod(first + np.arange(count), len(self._indices))
-        found = np.empty(count, dtype)
+    def _gather(self, values_of_epoch, places: np.ndarray, dtype) -> np.ndarray:
+        epoch, offset = np.divmod(places, len(self._indices))
+        found = np.empty(len(places), dtype)
         for e in np.unique(epoch):  # more than one where a batch crosses epochs
             here = epoch == e
             found[here] = values_of_epoch(int(e))[offset[here]]

@@ -1,7 +1,8 @@
 """Prepared shards -> batches: one grain chain to train, one to evaluate.
 
-Position is step. Row j of host i of n at step t is visit t*G + i*G/n + j of one endless sequence (see `order`), so
-what is read depends on neither hosts nor threads, and resuming needs only the step.
+Position is step. Row r of the global batch of G at step t is visit t*G + r of one endless sequence (see `order`), and
+each process asks for the rows its devices take. So what is read depends on neither processes nor threads, and
+resuming needs only the step.
 """
 
 import sys
@@ -38,29 +39,28 @@ def train_batches(
     seed: int,
     indices: np.ndarray,
     start_step: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: np.ndarray | None = None,
     random_start: bool = False,
     sampling: str = "uniform",
 ) -> "Batches":
-    """This process's part of an endless sequence of shuffled batches, from step `start_step` on.
+    """An endless sequence of shuffled batches, or some rows of each, from step `start_step` on.
 
-    Yields {"acceleration": int16 [B, C, S], "scale": float32 [B]} with B = global_batch / process_count; C and S are
-    those of the prepared folder.
+    Yields {"acceleration": int16 [B, C, S], "scale": float32 [B]}; C and S are those of the prepared folder.
 
     Args:
       indices: global window numbers to train on (see `splits`).
+      rows: which B rows of each global batch to read, ascending; None for all.
       random_start: each visit begins anywhere between its window's first sample and the next window's, drawn
         uniformly; windows then differ from epoch to epoch.
       sampling: "uniform": each window once per epoch. "movement": on average in proportion to how much it moves (see
         `movement`), as many visits per epoch as there are windows.
 
     Raises:
-      ValueError: empty or unknown indices, another sampling, or a batch that does not divide by the processes; while
+      ValueError: empty or unknown indices, another sampling, or rows that the batch does not have; while
         iterating, a damaged shard, naming shard and record.
       FileNotFoundError: no prepared folder, or a missing shard.
     """
-    rows = _rows_per_process(global_batch, process_index, process_count)
+    rows = _chosen_rows(global_batch, rows)
     shards = _Shards(folder, indices)
     if start_step < 0:
         raise ValueError(f"start_step is {start_step}, expected 0 or more")
@@ -69,44 +69,38 @@ def train_batches(
     visits = Visits(indices, seed, read_movement(folder)[indices] if sampling == "movement" else None)
 
     def read(step: int) -> Batch:
-        first = step * global_batch + process_index * rows
-        return shards.read(visits.numbers(first, rows), visits.draws(first, rows) if random_start else None)
+        places = step * global_batch + rows
+        return shards.read(visits.numbers(places), visits.draws(places) if random_start else None)
 
     return Batches(_Steps(sys.maxsize, read), start_step)
 
 
-def eval_batches(
-    folder: str | Path, *, batch: int, indices: np.ndarray, process_index: int = 0, process_count: int = 1
-) -> "Batches":
-    """This process's part of the windows `indices`, each once, in order.
+def eval_batches(folder: str | Path, *, batch: int, indices: np.ndarray, rows: np.ndarray | None = None) -> "Batches":
+    """The windows `indices`, each once, in order, `batch` at a time, or some rows of each batch.
 
-    Yields train batches with "valid" bool [B] besides, B = batch / process_count. The last global batch is
-    padded with zeros (valid False), so every process sees the same number of equal shapes.
+    Yields train batches with "valid" bool [B] besides. The last batch is padded with zeros (valid False), so
+    every process sees the same number of equal shapes.
 
     Raises:
       ValueError, FileNotFoundError: as `train_batches`.
     """
-    rows = _rows_per_process(batch, process_index, process_count)
+    rows = _chosen_rows(batch, rows)
     shards = _Shards(folder, indices)
 
     def read(step: int) -> Batch:
-        first = step * batch + process_index * rows
-        numbers = np.asarray(indices)[first : first + rows]
-        return shards.read(numbers, rows=rows) | {"valid": np.arange(rows) < len(numbers)}
+        places = step * batch + rows
+        valid = places < len(indices)  # the last rows, if any, are not
+        return shards.read(np.asarray(indices)[places[valid]], rows=len(rows)) | {"valid": valid}
 
     return Batches(_Steps(-(-len(indices) // batch), read))
 
 
-def _rows_per_process(global_batch: int, process_index: int, process_count: int) -> int:
-    if process_count < 1 or not 0 <= process_index < process_count:
-        raise ValueError(
-            f"process {process_index} of {process_count} does not exist, expected 0 to {process_count - 1}"
-        )
-    if global_batch < 1 or global_batch % process_count:
-        raise ValueError(
-            f"the global batch of {global_batch} does not divide by {process_count} processes: use a multiple"
-        )
-    return global_batch // process_count
+def _chosen_rows(batch: int, rows: np.ndarray | None) -> np.ndarray:
+    """`rows` of a batch, all of them for None."""
+    rows = np.arange(batch) if rows is None else np.asarray(rows)
+    if batch < 1 or not len(rows) or np.any(np.diff(rows) < 1) or rows[0] < 0 or rows[-1] >= batch:
+        raise ValueError(f"rows {rows.tolist()} of a batch of {batch}, expected some of 0 to {batch - 1}, ascending")
+    return rows
 
 
 class Batches(Iterator[Batch]):

@@ -18,6 +18,12 @@ def _pretrain(argv: list[str]) -> int:
     return pretrain.main(argv)
 
 
+def _local(argv: list[str]) -> int:
+    from launch import local
+
+    return local.main(argv)
+
+
 def _probe(argv: list[str]) -> int:
     from launch import probe
 
@@ -63,6 +69,7 @@ def _demo(argv: list[str]) -> int:
 JOBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "prepare": (_prepare, "cut recordings into windows on disk, with statistics and checksums"),
     "pretrain": (_pretrain, "pre-train an encoder on prepared windows"),
+    "local": (_local, "run several processes of a job on this machine, as if on several hosts"),
     "probe": (_probe, "train and test activity classifiers over subjects; writes the results table"),
     "compare": (_compare, "pre-train with several losses, probe at several checkpoints, set loss against score"),
     "features": (_features, "write the embeddings of one recording, token by token"),

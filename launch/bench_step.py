@@ -31,14 +31,15 @@ def measure(batch: int, repeats: int, config_name: str) -> list[Row]:
     """
     config = json.loads(load_config(config_name).to_json())
     entry(config)  # names the known methods where the config's is none of them
-    key, mesh = jax.random.key(0), sharding.data_mesh(jax.devices()[:1])
+    key, mesh = jax.random.key(0), sharding.make_mesh(devices=jax.devices()[:1])
     method, windows, network, loss = SIDES[config["objective"]](config, batch, key)
     merge, params, extra = split(method.model)
     _check_equal(method, windows, key, network, loss)
 
     optimizer, schedule = optim.adamw(optim.OptimizerConfig(**config["optimizer"]), STEPS)
-    train_step = step.make_train_step(method.objective, merge, model_state, optimizer, schedule, mesh)
     state = step.init_state(params, extra, optimizer, mesh)
+    train_step = step.make_train_step(method.objective, merge, model_state, optimizer, schedule, state)
+    proceed = sharding.flags(mesh)[False]
     chosen = config["optimizer"]
     theirs = torch.optim.AdamW(
         network.parameters(),
@@ -50,7 +51,7 @@ def measure(batch: int, repeats: int, config_name: str) -> list[Row]:
 
     def ours():
         nonlocal state
-        state, metrics = train_step(state, sharding.to_devices(windows, mesh), key)
+        state, metrics = train_step(state, sharding.to_devices(windows, mesh, batch), key, proceed)
         jax.block_until_ready((state, metrics))
 
     def pytorch():

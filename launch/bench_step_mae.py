@@ -44,7 +44,7 @@ def sides(config: Mapping, batch: int, key) -> tuple[Method, dict[str, np.ndarra
     method = build(config, {})
     patches = patchify(acceleration_g(windows), config["model"]["patch"])  # [B, N, C, P]
     draw = jax.vmap(lambda row: random_kept(row, PATCHES, config["mask_ratio"]))
-    kept = draw(row_keys(key, batch))  # [B, K]
+    kept = draw(row_keys(key, np.arange(batch)))  # [B, K]
     patches, masked = (torch.tensor(np.asarray(x)) for x in (patches, ~seen(kept, PATCHES)))
     kept = torch.tensor(np.asarray(kept)).long()
     network = MaskedAutoencoder(config["model"])

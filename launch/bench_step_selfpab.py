@@ -28,7 +28,7 @@ def sides(config: Mapping, batch: int, key) -> tuple[Method, dict[str, np.ndarra
     windows = fake_batch(batch)
     method = build(config, statistics_of(windows))
     original = method.inputs(acceleration_g(windows))  # [B, T, F]
-    rng = row_keys(jax.random.split(key)[0], batch)
+    rng = row_keys(jax.random.split(key)[0], np.arange(batch))
     altered, cells = jax.vmap(partial(alter, cfg=Masking(**config["masking"])))(rng, original)
     altered, original, cells = (torch.tensor(np.asarray(x)) for x in (altered, original, cells))
     network = Network(config["model"], original.shape[1])

@@ -12,13 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from selfpab_jax.models.attention import KINDS, attend
+from selfpab_jax.models.depth import apply_blocks
+
 LAYER_NORM_EPSILON = 1e-5
-MASKED_OUT = -1e30  # finite, so that a window of padding only gives uniform attention instead of NaN
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """Sizes of the encoder; the defaults are the published ones (Table 1)."""
+    """Sizes of the encoder; the defaults are the published ones (Table 1).
+
+    Attributes:
+      attention, remat, scan: how it computes, not what; the parameters are the same. attention: "plain" or "fused"
+        (`attention.attend`); remat: blocks computed again in the backward pass; scan: one scan over the layers.
+    """
 
     in_features: int = 156
     out_features: int = 156
@@ -28,6 +35,9 @@ class EncoderConfig:
     layers: int = 4
     dropout: float = 0.1
     dtype: str = "float32"  # of activations; parameters, softmax and statistics stay float32
+    attention: str = "plain"
+    remat: bool = False
+    scan: bool = False
 
     def __post_init__(self):
         if self.layers < 1 or self.heads < 1 or self.ff < 1:
@@ -42,6 +52,25 @@ class EncoderConfig:
             raise ValueError(f"model.dtype is '{self.dtype}', expected float32 or bfloat16")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout is {self.dropout}, expected a rate from 0 to below 1")
+        if self.attention not in KINDS:
+            raise ValueError(f"model.attention is '{self.attention}', expected plain or fused")
+        if self.attention == "fused" and self.dropout > 0:
+            raise ValueError(
+                f"model.attention is 'fused', which cannot drop attention weights, and model.dropout {self.dropout}: "
+                "set model.dropout to 0 or model.attention to plain"
+            )
+
+    @property
+    def tensor_split(self) -> dict[str, tuple[int, int]]:
+        """Which parameters tensor parallelism splits: heads and feed-forward features (`train.sharding.by_shape`)."""
+        return {
+            "attn/qkv/kernel": (1, self.heads),
+            "attn/qkv/bias": (0, self.heads),
+            "attn/out/kernel": (0, self.heads),
+            "linear1/kernel": (1, self.ff),
+            "linear1/bias": (0, self.ff),
+            "linear2/kernel": (0, self.ff),
+        }
 
 
 def positional_encoding(frames: int, d_model: int) -> np.ndarray:
@@ -93,17 +122,14 @@ class SelfAttention(nnx.Module):
         d = cfg.d_model
         self.qkv = nnx.Linear(d, 3 * d, kernel_init=nnx.initializers.xavier_uniform(), dtype=cfg.dtype, rngs=rngs)
         self.out = nnx.Linear(d, d, kernel_init=uniform_fan_in, dtype=cfg.dtype, rngs=rngs)
-        self.heads, self.rate = cfg.heads, cfg.dropout
+        self.heads, self.rate, self.kind = cfg.heads, cfg.dropout, cfg.attention
 
     def __call__(self, x, mask=None, key=None):
-        b, t, d = x.shape
-        query, keys, value = queries_keys_values(self.qkv, x, self.heads)
-        score = jnp.einsum("bqhd,bkhd->bhqk", query * (d / self.heads) ** -0.5, keys)
-        score = score.astype(jnp.float32)
-        if mask is not None:
-            score = jnp.where(mask[:, None, None, :], score, MASKED_OUT)
-        weight = dropout(jax.nn.softmax(score, axis=-1).astype(x.dtype), self.rate, key)
-        return self.out(jnp.einsum("bhqk,bkhd->bqhd", weight, value).reshape(b, t, d))  # [B, T, D]
+        parts = queries_keys_values(self.qkv, x, self.heads)
+        scale = (x.shape[-1] / self.heads) ** -0.5
+        drop = lambda weight: dropout(weight, self.rate, key)  # noqa: E731
+        mixed = attend(*parts, scale=scale, mask=mask, drop=drop, kind=self.kind)
+        return self.out(mixed.reshape(x.shape))  # [B, T, D]
 
 
 class Block(nnx.Module):
@@ -149,11 +175,12 @@ class SpectrogramEncoder(nnx.Module):
         """
         position = positional_encoding(x.shape[1], self.cfg.d_model)
         hidden = self.embed(x.astype(self.cfg.dtype)) + position.astype(self.cfg.dtype)
-        layers = [hidden]
-        for i, block in enumerate(self.blocks):
-            hidden = block(hidden, mask, None if key is None else jax.random.fold_in(key, i))
-            layers.append(hidden)
-        return {"layers": tuple(layers), "reconstruction": self.head(hidden).astype(jnp.float32)}
+
+        def call(block, x, i):
+            return block(x, mask, None if key is None else jax.random.fold_in(key, i))
+
+        layers = apply_blocks(self.blocks, call, hidden, remat=self.cfg.remat, scan=self.cfg.scan)
+        return {"layers": tuple(layers), "reconstruction": self.head(layers[-1]).astype(jnp.float32)}
 
 
 def spectrogram_encoder(cfg: EncoderConfig, seed: int) -> SpectrogramEncoder:

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from selfpab_jax.models.encoder import MASKED_OUT, linear, queries_keys_values
+from selfpab_jax.models.attention import KINDS, attend
+from selfpab_jax.models.depth import apply_blocks
+from selfpab_jax.models.encoder import linear, queries_keys_values
 
 ROTARY_BASE = 10_000.0
 NORM_EPSILON = 1e-6
@@ -26,6 +28,7 @@ class MaeConfig:
       ff_ratio: width of the feed-forward part, in widths of the model, rounded down.
       drop_tokens: masked tokens are left out of the encoder and come back in the decoder.
       decoder_layers, decoder_width: of that decoder; without dropped tokens the decoder is one linear layer.
+      attention, remat, scan: how both compute, as in `encoder.EncoderConfig`.
     """
 
     channels: int = 3
@@ -38,6 +41,9 @@ class MaeConfig:
     decoder_layers: int = 2
     decoder_width: int = 128
     dtype: str = "float32"  # of activations; parameters, softmax and norms stay float32
+    attention: str = "plain"
+    remat: bool = False
+    scan: bool = False
 
     def __post_init__(self):
         for name in ("channels", "patch", "layers", "heads", "decoder_layers"):
@@ -55,11 +61,21 @@ class MaeConfig:
             raise ValueError(f"model.ff_ratio is {self.ff_ratio}, expected a positive number")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"model.dtype is '{self.dtype}', expected float32 or bfloat16")
+        if self.attention not in KINDS:
+            raise ValueError(f"model.attention is '{self.attention}', expected plain or fused")
 
     @property
     def ff(self) -> int:
         """Width of the feed-forward part: 683 at the reference size."""
         return int(self.ff_ratio * self.d_model)
+
+    @property
+    def tensor_split(self) -> dict[str, tuple[int, int]]:
+        """Which parameters of the encoder tensor parallelism splits, as `encoder.EncoderConfig.tensor_split`."""
+        split = {"qkv/kernel": (1, self.heads), "qkv/bias": (0, self.heads), "out/kernel": (0, self.heads)}
+        split = {f"attn/{name}": where for name, where in split.items()}
+        split |= {"gate/kernel": (1, self.ff), "gate/bias": (0, self.ff), "up/kernel": (1, self.ff)}
+        return split | {"up/bias": (0, self.ff), "down/kernel": (0, self.ff)}
 
 
 def rotate(x, position):
@@ -80,31 +96,25 @@ def rotate(x, position):
 class Attention(nnx.Module):
     """Multi-head self-attention with rotary positions and one fused projection for queries, keys and values."""
 
-    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs, dtype: str):
+    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs, dtype: str, attention: str):
         self.qkv = linear(width, 3 * width, rngs=rngs, dtype=dtype)
         self.out = linear(width, width, rngs=rngs, dtype=dtype)
-        self.heads = heads
+        self.heads, self.kind = heads, attention
 
     def __call__(self, x, position, valid=None):
-        b, n, d = x.shape
         query, keys, value = queries_keys_values(self.qkv, x, self.heads)
-        query = rotate(query, position) * (d / self.heads) ** -0.5
-        score = jnp.einsum("bqhd,bkhd->bhqk", query, rotate(keys, position)).astype(jnp.float32)
-        if valid is not None:
-            score = jnp.where(valid[:, None, None, :], score, MASKED_OUT)
-        # A softmax that divides after the product with the values: a quarter of a step less on a CPU.
-        weight = jnp.exp(score - jax.lax.stop_gradient(score.max(axis=-1, keepdims=True)))
-        total = weight.sum(axis=-1).swapaxes(1, 2)[..., None]  # [B, N, H, 1]
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", weight.astype(x.dtype), value) / total  # [B, N, H, D/H]
-        return self.out(mixed.astype(x.dtype).reshape(b, n, d))  # [B, N, D]
+        query, keys = rotate(query, position), rotate(keys, position)
+        scale = (x.shape[-1] / self.heads) ** -0.5
+        mixed = attend(query, keys, value, scale=scale, mask=valid, kind=self.kind)
+        return self.out(mixed.reshape(x.shape))  # [B, N, D]
 
 
 class Block(nnx.Module):
     """Attention and SwiGLU feed-forward, each on a normalised copy that is added (pre-norm)."""
 
-    def __init__(self, width: int, heads: int, ff: int, *, rngs: nnx.Rngs, dtype: str):
+    def __init__(self, width: int, heads: int, ff: int, *, rngs: nnx.Rngs, dtype: str, attention: str):
         self.norm1, self.norm2 = (norm(width, rngs=rngs, dtype=dtype) for _ in range(2))
-        self.attn = Attention(width, heads, rngs=rngs, dtype=dtype)
+        self.attn = Attention(width, heads, rngs=rngs, dtype=dtype, attention=attention)
         self.gate = linear(width, ff, rngs=rngs, dtype=dtype)
         self.up = linear(width, ff, rngs=rngs, dtype=dtype)
         self.down = linear(ff, width, rngs=rngs, dtype=dtype)
@@ -131,14 +141,15 @@ class MaskedAutoencoder(nnx.Module):
         values, width = cfg.channels * cfg.patch, cfg.decoder_width if cfg.drop_tokens else cfg.d_model
         self.embed = linear(values, cfg.d_model, rngs=rngs, dtype=cfg.dtype)
         self.mask_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (width,)))
-        block = {"rngs": rngs, "dtype": cfg.dtype}
+        of_norm = {"rngs": rngs, "dtype": cfg.dtype}
+        block = of_norm | {"attention": cfg.attention}
         self.blocks = nnx.List([Block(cfg.d_model, cfg.heads, cfg.ff, **block) for _ in range(cfg.layers)])
-        self.norm = norm(cfg.d_model, **block)
+        self.norm = norm(cfg.d_model, **of_norm)
         if cfg.drop_tokens:
             heads, ff = width * cfg.heads // cfg.d_model, int(cfg.ff_ratio * width)
             self.decoder_embed = linear(cfg.d_model, width, rngs=rngs, dtype=cfg.dtype)
             self.decoder = nnx.List([Block(width, heads, ff, **block) for _ in range(cfg.decoder_layers)])
-            self.decoder_norm = norm(width, **block)
+            self.decoder_norm = norm(width, **of_norm)
         self.head = linear(width, values, rngs=rngs, dtype=cfg.dtype)
 
     def __call__(self, patches, kept=None, valid=None) -> dict:
@@ -162,11 +173,8 @@ class MaskedAutoencoder(nnx.Module):
             position = kept.astype(jnp.float32)
         elif kept is not None:
             x = jnp.where(seen(kept, n)[..., None], x, self.mask_token[...].astype(x.dtype))
-        layers = [x]
-        for block in self.blocks:
-            x = block(x, position, valid)
-            layers.append(x)
-        x = layers[-1] = self.norm(x)
+        layers = self._apply(self.blocks, x, position, valid)
+        x = layers[-1] = self.norm(layers[-1])
         if self.cfg.drop_tokens:
             x = self._decode(x, kept, everywhere, valid)
         return {"layers": tuple(layers), "reconstruction": self.head(x).reshape(b, n, c, p).astype(jnp.float32)}
@@ -178,9 +186,11 @@ class MaskedAutoencoder(nnx.Module):
             rows, n = jnp.arange(len(x))[:, None], len(position)
             empty = jnp.broadcast_to(self.mask_token[...].astype(x.dtype), (len(x), n, x.shape[-1]))
             x = empty.at[rows, kept].set(x)
-        for block in self.decoder:
-            x = block(x, position, valid)
-        return self.decoder_norm(x)
+        return self.decoder_norm(self._apply(self.decoder, x, position, valid)[-1])
+
+    def _apply(self, blocks, x, position, valid):
+        call = lambda block, x, _: block(x, position, valid)  # noqa: E731
+        return apply_blocks(blocks, call, x, remat=self.cfg.remat, scan=self.cfg.scan)
 
 
 def seen(kept, n: int):

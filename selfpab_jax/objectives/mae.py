@@ -13,7 +13,7 @@ import numpy as np
 
 from selfpab_jax.losses import Spectrum, lmm, lmv, log_mean_magnitude, masked_mse
 from selfpab_jax.models.mae import MaeConfig, masked_autoencoder, seen
-from selfpab_jax.objectives.method import Method, acceleration_g, row_keys
+from selfpab_jax.objectives.method import Method, acceleration_g, row_keys, row_numbers
 from selfpab_jax.signals.patches import patchify, random_kept, unpatchify
 from selfpab_jax.signals.tokens import Tokens
 
@@ -46,13 +46,12 @@ def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
             found["lmv"] = lmv(prediction, target, masked, spectrum, valid)
         return found
 
-    def draw_kept(rng, patches):
-        keys = row_keys(rng, len(patches))
-        return jax.vmap(lambda key: random_kept(key, patches.shape[1], ratio))(keys)  # [B, K]
+    def draw_kept(rng, rows, patches):
+        return jax.vmap(lambda key: random_kept(key, patches.shape[1], ratio))(row_keys(rng, rows))  # [B, K]
 
     def objective(model, batch, rng, train):
         target = patchify(acceleration_g(batch), cfg.patch)  # [B, N, C, P]
-        kept = draw_kept(rng, target)
+        kept = draw_kept(rng, row_numbers(batch), target)
         prediction = model(target, kept)["reconstruction"]
         found = losses(prediction, target, ~seen(kept, target.shape[1]), batch.get("valid"))
         return sum(weights[name] * value for name, value in found.items() if weights[name]), found
@@ -67,7 +66,7 @@ def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
 
     def preview(model, acceleration, rng):
         patches = patchify(acceleration, cfg.patch)
-        kept = draw_kept(rng, patches)
+        kept = draw_kept(rng, jnp.arange(len(patches)), patches)
         prediction = model(patches, kept)["reconstruction"]
         return {
             "signal": unpatchify(patches),  # [B, C, S]
@@ -79,7 +78,7 @@ def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
 
     tokens = Tokens(config["rate_hz"], cfg.patch, cfg.patch)
     model = masked_autoencoder(cfg, config["seed"])
-    return Method(model, channels, channels, tokens, objective, encode, inputs, preview)
+    return Method(model, channels, channels, tokens, cfg.tensor_split, objective, encode, inputs, preview)
 
 
 def _check(cfg: MaeConfig, spectrum: Spectrum, ratio: float, weights: Mapping[str, float]) -> None:

@@ -1,6 +1,6 @@
 """What a pre-training method hands to the training loop and to the probe."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ class Method(NamedTuple):
       recorded: names of the channels that acceleration has, in order; data of other channels do not fit.
       channels: those of them that the model looks at.
       tokens: rate of the acceleration, and how its samples become the tokens of `encode` and `inputs`.
+      tensor_split: which parameters tensor parallelism splits, as `train.sharding.by_shape` reads it.
       objective: (model, batch, rng, train) -> (loss, metrics): scalars, means over the valid rows of the batch.
       encode: (model, acceleration [B, C, S] in g, mask [B, N] or None, key or None) -> layer outputs, L + 1 arrays
         [B, N, D]; what probing and feature extraction read. A key switches dropout on.
@@ -29,6 +30,7 @@ class Method(NamedTuple):
     recorded: tuple[str, ...]
     channels: tuple[str, ...]
     tokens: Tokens
+    tensor_split: Mapping[str, tuple[int, int]]
     objective: Callable
     encode: Callable[..., tuple[jax.Array, ...]]
     inputs: Callable[[jax.Array], jax.Array]
@@ -40,6 +42,16 @@ def acceleration_g(batch: dict) -> jax.Array:
     return batch["acceleration"].astype("float32") * batch["scale"][:, None, None]
 
 
-def row_keys(rng: jax.Array, rows: int) -> jax.Array:
-    """One key a row of the global batch; independent of how the rows are spread over devices."""
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, jax.numpy.arange(rows))
+def row_numbers(batch: dict) -> jax.Array:
+    """Numbers [B] of the rows in the global batch, of which `batch` may be a part."""
+    return batch.get("row", jax.numpy.arange(len(batch["acceleration"])))
+
+
+def row_keys(rng: jax.Array, rows: jax.Array) -> jax.Array:
+    """One key for each of the row numbers `rows` [B]; independent of devices and of the parts of a batch."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, rows)
+
+
+def part_key(rng: jax.Array, rows: jax.Array) -> jax.Array:
+    """One key for what is drawn for all rows at once, such as dropout; each part of a batch has another."""
+    return jax.random.fold_in(rng, rows[0])

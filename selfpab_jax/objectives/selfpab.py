@@ -8,7 +8,7 @@ import numpy as np
 
 from selfpab_jax.losses import masked_l1, mean_over_valid
 from selfpab_jax.models.encoder import EncoderConfig, spectrogram_encoder
-from selfpab_jax.objectives.method import Method, acceleration_g, row_keys
+from selfpab_jax.objectives.method import Method, acceleration_g, part_key, row_keys, row_numbers
 from selfpab_jax.signals.masking import Masking, alter
 from selfpab_jax.signals.stft import (
     CHANNELS,
@@ -69,14 +69,14 @@ def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
     def inputs(acceleration):
         return normalised_spectrogram(acceleration[..., channels, :], mean, std, magnitude)  # [B, T, F]
 
-    def alter_batch(rng, spectrogram):
-        return jax.vmap(lambda key, x: alter(key, x, masking))(row_keys(rng, len(spectrogram)), spectrogram)
+    def alter_rows(rng, rows, spectrogram):
+        return jax.vmap(lambda key, x: alter(key, x, masking))(row_keys(rng, rows), spectrogram)
 
     def objective(model, batch, rng, train):
         rng_alter, rng_dropout = jax.random.split(rng)
-        target = inputs(acceleration_g(batch))
-        altered, cells = alter_batch(rng_alter, target)
-        prediction = model(altered, key=rng_dropout if train else None)["reconstruction"]
+        target, rows = inputs(acceleration_g(batch)), row_numbers(batch)
+        altered, cells = alter_rows(rng_alter, rows, target)
+        prediction = model(altered, key=part_key(rng_dropout, rows) if train else None)["reconstruction"]
         loss = masked_l1(prediction, target, cells, batch.get("valid"))
         return loss, {"altered_share": mean_over_valid(cells.mean(axis=(1, 2)), batch.get("valid"))}
 
@@ -85,7 +85,7 @@ def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
 
     def preview(model, acceleration, rng):
         original = inputs(acceleration)
-        altered, cells = alter_batch(rng, original)
+        altered, cells = alter_rows(rng, jnp.arange(len(original)), original)
         reconstruction = model(altered)["reconstruction"]
         return {
             "original": original,
@@ -95,4 +95,4 @@ def build(config: Mapping, normalization: Mapping[str, np.ndarray]) -> Method:
         }
 
     model = spectrogram_encoder(cfg, config["seed"])
-    return Method(model, CHANNELS, CHANNELS[channels], FRAMES, objective, encode, inputs, preview)
+    return Method(model, CHANNELS, CHANNELS[channels], FRAMES, cfg.tensor_split, objective, encode, inputs, preview)

@@ -1,8 +1,10 @@
 """Checkpoints that verify themselves: saved in the background, newest and best kept, damage bypassed.
 
-One folder per step, one item per reader: `params` and `model_state` (what probing needs), `train` (optimizer
-and counters), `meta` (JSON), `checksums` (JSON: crc32, shape and dtype of every leaf). Orbax commits a folder
-atomically but does not notice a flipped bit, so a step counts only if its leaves match their checksums.
+One folder per step, one item per reader: `params` and `model_state` (what probing needs), `train` (optimizer and
+counters), `meta` (JSON), `checksums` (JSON, one file a process: shape, dtype and crc32 of what it saved). Orbax commits
+a folder atomically but does not notice a flipped bit, so a step counts only if its leaves match their checksums.
+
+All processes save together, each its parts. Each reads the whole, to verify it and to spread it over today's devices.
 """
 
 import dataclasses
@@ -20,16 +22,17 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals
 
-from selfpab_jax.train import checksums
+from selfpab_jax.train import checksums, hosts
 from selfpab_jax.train.checksums import Damaged
-from selfpab_jax.train.sharding import abstract
+from selfpab_jax.train.metrics import LowestMetric
+from selfpab_jax.train.sharding import abstract, spread
 from selfpab_jax.train.stop import RunFailed
 
 State = dict[str, Any]  # {"params", "opt_state", "model_state", "step", "skipped", "bad_streak"}
 Meta = dict[str, Any]
 
 _OWN_ITEMS = ("params", "model_state")  # every other entry of the state goes into the item "train"
-_TABLE_FILE = "checksums/checksums.json"
+_TABLES = "checksums"
 _META_FILE = "meta/metadata"  # the name is Orbax's
 _VERSIONS = {"jax": jax.__version__, "orbax": ocp.__version__, "numpy": np.__version__}
 
@@ -49,7 +52,7 @@ class Checkpoints:
         if read_only and not self._folder.is_dir():
             raise FileNotFoundError(f"{self._folder}: no such folder, expected the checkpoints of a run.")
         self._metrics: dict[int, float] = {}
-        policies = [checkpoint_managers.LatestN(keep), _LowestMetric(self._metrics)]
+        policies = [checkpoint_managers.LatestN(keep), LowestMetric(self._metrics)]
         policies += [checkpoint_managers.EveryNSteps(keep_every)] if keep_every else []
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -61,6 +64,12 @@ class Checkpoints:
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
             ),
         )
+        # Reads without waiting for other processes: one of them may find damage where the others find none.
+        me = jax.process_index()
+        alone = {"primary_host": me, "active_processes": {me}, "barrier_sync_key_prefix": f"reader-{me}"}
+        alone = {"multiprocessing_options": ocp.options.MultiprocessingOptions(**alone)}
+        handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(**alone))
+        self._reader = ocp.Checkpointer(handler, **alone)
         self._metrics.update(self._read_metrics(warn=False))
 
     def steps(self) -> list[int]:
@@ -90,11 +99,11 @@ class Checkpoints:
             return False
         if step < newest:
             raise ValueError(f"{self._folder}: found step {newest}, cannot save step {step} after it.")
-        arrays = checksums.host_arrays(state)
-        checksums.refuse_non_finite(step, arrays)
+        leaves = checksums.own_parts(state)
+        checksums.refuse_non_finite(step, leaves)
         meta = checksums.as_json({**meta, "step": step, "metric": metric, "versions": _VERSIONS})
         items = {name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()}
-        items |= {"meta": ocp.args.JsonSave(meta), "checksums": _ChecksumSave(step, arrays, meta)}
+        items |= {"meta": ocp.args.JsonSave(meta), "checksums": _ChecksumSave(step, leaves, meta)}
         if metric is not None:
             self._metrics[step] = metric
         if step == newest:
@@ -201,20 +210,26 @@ class Checkpoints:
 
     def _read_verified(self, step: int) -> tuple[checksums.Records, Meta]:
         place = self._folder / str(step)
-        return checksums.read_verified(step, place / _TABLE_FILE, place / _META_FILE)
+        return checksums.read_verified(step, place / _TABLES, place / _META_FILE)
 
-    def _warn(self, step: int, error: Damaged) -> None:
-        warnings.warn(f"{self._folder}: step {step} is damaged and passed over: {error}.", stacklevel=4)
+    def _warn(self, step: int, error: Any) -> None:
+        if hosts.is_first():
+            warnings.warn(f"{self._folder}: step {step} is damaged and passed over: {error}.", stacklevel=4)
 
     def _first_sound(
         self, steps: Sequence[int], target: State, entries: Sequence[str] | None
     ) -> tuple[int, State, Meta]:
-        """The first of `steps` that verifies; entries: what to read of the state, None for all of it."""
+        """The first of `steps` that verifies on all processes; entries: what to read of the state, None for all."""
         for step in steps:
+            state, meta, failure = {}, {}, None
             try:
-                return step, *self._read(step, target, entries)
+                state, meta = self._read(step, target, entries)
             except Damaged as error:
-                self._warn(step, error)
+                failure = str(error)
+            failures = [said for said in hosts.gather(failure) if said]
+            if not failures:
+                return step, state, meta
+            self._warn(step, failures[0])
         raise ValueError(
             f"{self._folder}: found only damaged checkpoints (step {', '.join(map(str, steps))}), expected a "
             "sound one; bring the folder back from a copy or train anew."
@@ -226,64 +241,51 @@ class Checkpoints:
             saved = {path: record for path, record in saved.items() if path.split("/")[0] in entries}
         # The records are sound here, so a difference is the caller's wrong target and no damage.
         checksums.refuse_other_leaves(self._folder / str(step), saved, target)
-        items = {name: ocp.args.StandardRestore(tree) for name, tree in _items(target).items()}
+        on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), target)
+        items = {name: ocp.args.StandardRestore(tree) for name, tree in _items(on_host).items()}
+        place = self._folder / str(step)
         try:
-            read = self._manager.restore(step, args=ocp.args.Composite(**items)) if items else {}
+            read = self._reader.restore(place, args=ocp.args.Composite(**items)) if items else {}
         except (MemoryError, jax.errors.JaxRuntimeError):
             raise  # trouble of this machine, not of the checkpoint
         except Exception as error:  # damaged files make Orbax raise nearly anything
             raise Damaged(f"it cannot be read ({checksums.one_line(error)})") from error
         own = {name: read[name] for name in _OWN_ITEMS if name in items}
-        state = {**target, **own, **(read["train"] if "train" in items else {})}
-        checksums.refuse_wrong_values(saved, checksums.host_arrays(state))
-        return state, meta
+        state = {**on_host, **own, **(read["train"] if "train" in items else {})}
+        checksums.refuse_wrong_values(saved, checksums.named_leaves(state))
+        return spread(state, target), meta
 
     def _set_aside(self, steps: Sequence[int]) -> None:
         for step in steps:
             place = self._folder / f"damaged-{step}"
             while place.exists():
                 place = place.with_name(f"{place.name}-again")
-            (self._folder / str(step)).rename(place)
+            if hosts.is_first():
+                (self._folder / str(step)).rename(place)
             self._metrics.pop(step, None)
+        hosts.gather(None)  # the others look when it is done
         self._manager.reload()
 
 
-class _LowestMetric:
-    """Orbax preservation policy: keeps the step with the lowest metric, the newer of two equals."""
-
-    def __init__(self, metrics: dict[int, float]):
-        self._metrics = metrics
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        steps = [info.step for info in checkpoints]
-        scored = [step for step in steps if step in self._metrics]
-        best = min(scored, key=lambda step: (self._metrics[step], -step), default=None)
-        return [step == best for step in steps]
-
-
 class _ChecksumHandler(ocp.AsyncCheckpointHandler):
-    """Computes the checksums in Orbax's background thread, from host arrays taken when `save` was called."""
+    """Computes the checksums in Orbax's background thread, from what `save` took to host memory when it was called."""
 
     async def async_save(self, directory: Any, args: "_ChecksumSave") -> list[Any]:
         async def write() -> None:
-            if jax.process_index() == 0:
-                table = checksums.checksum_table(args.step, args.arrays, args.meta)
-                (directory / Path(_TABLE_FILE).name).write_text(json.dumps(table))
+            table = checksums.checksum_table(args.step, args.leaves, args.meta)
+            (directory / f"{jax.process_index()}.json").write_text(json.dumps(table))
 
         return [CommitFutureAwaitingContractedSignals(write(), name="checksums")]
 
-    def save(self, directory: Any, args: "_ChecksumSave") -> None:
-        raise NotImplementedError("Orbax saves asynchronously here")
-
-    def restore(self, directory: Any, args: Any = None) -> None:
-        raise NotImplementedError("read without Orbax, by checksums.read_verified")
+    # Orbax saves asynchronously here, and reading goes without it: checksums.read_verified.
+    save = restore = None
 
 
 @ocp.args.register_with_handler(_ChecksumHandler, for_save=True, for_restore=True)
 @dataclasses.dataclass
 class _ChecksumSave(ocp.args.CheckpointArgs):
     step: int
-    arrays: dict[str, np.ndarray]
+    leaves: dict[str, checksums.Leaf]
     meta: Meta
 
 

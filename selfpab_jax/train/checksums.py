@@ -1,15 +1,23 @@
-"""What a saved state must look like: crc32, shape and dtype of every leaf, and the comparisons with them."""
+"""What a saved state must look like: shape, dtype and crc32 of the parts of every leaf, and the comparisons."""
 
 import json
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Records = dict[str, dict[str, Any]]  # {'/'-joined path: {"crc32", "shape", "dtype"}}
+Records = dict[str, dict[str, Any]]  # {'/'-joined path: {"shape", "dtype", "parts": [{"start", "shape", "crc32"}]}}
+
+
+class Leaf(NamedTuple):
+    """A leaf of the state, and the parts of it that this process holds: (first index on each axis, values)."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    parts: list[tuple[tuple[int, ...], np.ndarray]]
 
 
 class Damaged(Exception):
@@ -27,29 +35,38 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     return leaves
 
 
-def host_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """{path: array in host memory}: copied from an accelerator, a view on CPU; safe from donation either way.
+def own_parts(tree: Any) -> dict[str, Leaf]:
+    """What this process saves of a tree: of each leaf the parts whose first copy lies on its devices, in host memory.
 
-    XLA's CPU client does not reuse a buffer that a view holds: a step that donates it gets fresh memory.
+    Copied from an accelerator, a view on CPU; safe from donation either way: XLA's CPU client does not reuse a buffer
+    that a view holds.
     """
-    leaves = {path: _one_replica(leaf) for path, leaf in named_leaves(tree).items()}
-    for leaf in leaves.values():
-        if isinstance(leaf, jax.Array):
-            leaf.copy_to_host_async()  # start all transfers before waiting for the first
-    # A caller may go on writing into its own numpy arrays, never into a jax.Array.
-    return {path: np.asarray(leaf) if isinstance(leaf, jax.Array) else np.array(leaf) for path, leaf in leaves.items()}
+    found = {
+        path: (tuple(np.shape(leaf)), _dtype(leaf), _first_copies(leaf)) for path, leaf in named_leaves(tree).items()
+    }
+    for _, _, parts in found.values():
+        for _, values in parts:
+            if isinstance(values, jax.Array):
+                values.copy_to_host_async()  # start all transfers before waiting for the first
+    return {path: Leaf(*facts, [(at, np.asarray(v)) for at, v in parts]) for path, (*facts, parts) in found.items()}
 
 
-def _one_replica(leaf: Any) -> Any:
-    replicated = isinstance(leaf, jax.Array) and leaf.is_fully_replicated
-    return leaf.addressable_shards[0].data if replicated else leaf
+def _dtype(leaf: Any) -> str:
+    return np.asarray(leaf).dtype.name if not hasattr(leaf, "dtype") else leaf.dtype.name
 
 
-def leaf_record(array: np.ndarray) -> dict[str, Any]:
-    """{"crc32", "shape", "dtype"} of one array; the crc32 is over its bytes in row-major order."""
+def _first_copies(leaf: Any) -> list[tuple[tuple[int, ...], Any]]:
+    if not isinstance(leaf, jax.Array):
+        return [((0,) * np.ndim(leaf), np.array(leaf))]  # the caller may go on writing into its own array
+    shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
+    return [(tuple(axis.start or 0 for axis in shard.index), shard.data) for shard in shards]
+
+
+def part_record(start: tuple[int, ...], values: np.ndarray) -> dict[str, Any]:
+    """{"start", "shape", "crc32"} of a part of a leaf; the crc32 is over its bytes in row-major order."""
     # Viewed as bytes because the buffer protocol knows no bfloat16.
-    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)  # [bytes]
-    return {"crc32": zlib.crc32(flat), "shape": list(array.shape), "dtype": array.dtype.name}
+    flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)  # [bytes]
+    return {"start": list(start), "shape": list(values.shape), "crc32": zlib.crc32(flat)}
 
 
 def json_crc32(value: Any) -> int:
@@ -57,35 +74,50 @@ def json_crc32(value: Any) -> int:
     return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
-def checksum_table(step: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> dict[str, Any]:
-    """{"step", "leaves": records, "meta_crc32", "table_crc32"}; the last one guards the table itself."""
-    leaves = {path: leaf_record(array) for path, array in arrays.items()}
-    table = {"step": step, "leaves": leaves, "meta_crc32": json_crc32(meta)}
+def checksum_table(step: int, leaves: dict[str, Leaf], meta: dict[str, Any]) -> dict[str, Any]:
+    """{"step", "processes", "leaves": records, "meta_crc32", "table_crc32"}; the last one guards the table itself."""
+    records = {
+        path: {"shape": list(leaf.shape), "dtype": leaf.dtype, "parts": [part_record(*part) for part in leaf.parts]}
+        for path, leaf in leaves.items()
+    }
+    table = {"step": step, "processes": jax.process_count(), "leaves": records, "meta_crc32": json_crc32(meta)}
     return {**table, "table_crc32": json_crc32(table)}
 
 
-def read_verified(step: int, table_file: Path, meta_file: Path) -> tuple[Records, dict[str, Any]]:
-    """(records, meta) as they were written, or Damaged."""
+def read_verified(step: int, tables: Path, meta_file: Path) -> tuple[Records, dict[str, Any]]:
+    """(records, meta) as they were written, or Damaged.
+
+    Args:
+      tables: folder with the table of each process that took part in saving, `<process>.json`.
+    """
+    records: Records = {}
     try:
-        table, meta = json.loads(table_file.read_bytes()), json.loads(meta_file.read_bytes())
-        table_crc32 = table.pop("table_crc32")
-        if table_crc32 != json_crc32(table) or table["step"] != step:
-            raise Damaged("its list of checksums does not match its own checksum")
-        if table["meta_crc32"] != json_crc32(meta):
-            raise Damaged("its meta does not match its checksum")
+        meta, count, number = json.loads(meta_file.read_bytes()), 1, 0
+        while number < count:
+            table = json.loads((tables / f"{number}.json").read_bytes())
+            table_crc32 = table.pop("table_crc32")
+            if table_crc32 != json_crc32(table) or table["step"] != step:
+                raise Damaged("its list of checksums does not match its own checksum")
+            if table["meta_crc32"] != json_crc32(meta):
+                raise Damaged("its meta does not match its checksum")
+            for path, record in table["leaves"].items():
+                known = records.setdefault(path, {**record, "parts": []})
+                known["parts"] += record["parts"]
+            number, count = number + 1, table["processes"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"its checksums or meta cannot be read ({one_line(error)})") from error
-    return table["leaves"], meta
+    return records, meta
 
 
-def refuse_non_finite(step: int, arrays: dict[str, np.ndarray]) -> None:
+def refuse_non_finite(step: int, leaves: dict[str, Leaf]) -> None:
     """Raises ValueError naming the first leaf with a NaN or an infinity."""
-    for path, array in arrays.items():
-        if jnp.issubdtype(array.dtype, jnp.inexact) and not np.isfinite(array).all():
-            raise ValueError(
-                f"state: found a non-finite value in leaf {path} at step {step}, expected finite values; "
-                "nothing was saved, look at the steps before."
-            )
+    for path, leaf in leaves.items():
+        for _, values in leaf.parts:
+            if jnp.issubdtype(values.dtype, jnp.inexact) and not np.isfinite(values).all():
+                raise ValueError(
+                    f"state: found a non-finite value in leaf {path} at step {step}, expected finite values; "
+                    "nothing was saved, look at the steps before."
+                )
 
 
 def refuse_other_leaves(where: Path, saved: Records, target: Any) -> None:
@@ -106,10 +138,17 @@ def refuse_other_leaves(where: Path, saved: Records, target: Any) -> None:
 
 
 def refuse_wrong_values(saved: Records, arrays: dict[str, np.ndarray]) -> None:
-    """Raises Damaged naming the first leaf whose bytes are not the ones that were saved."""
+    """Raises Damaged naming the first leaf whose bytes are not, or not all, the ones that were saved."""
     for path, array in arrays.items():
-        if leaf_record(array) != saved[path]:
-            raise Damaged(f"leaf {path} does not match its checksum")
+        record, covered = saved[path], 0
+        for part in record["parts"]:
+            at = tuple(slice(start, start + size) for start, size in zip(part["start"], part["shape"], strict=True))
+            covered += array[at].size
+            if part_record(tuple(part["start"]), array[at]) != part:
+                raise Damaged(f"leaf {path} does not match its checksum")
+        # Parts do not overlap, each was the first copy of its own place.
+        if covered != array.size or (list(array.shape), array.dtype.name) != (record["shape"], record["dtype"]):
+            raise Damaged(f"leaf {path} does not match its checksums")
 
 
 def as_json(meta: dict[str, Any]) -> dict[str, Any]:

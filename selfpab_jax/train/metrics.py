@@ -3,7 +3,9 @@
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tensorboardX import SummaryWriter
@@ -28,6 +30,7 @@ def train_means(rows: list[dict]) -> dict[str, float]:
     values["train/learning_rate"] = float(rows[-1]["learning_rate"])
     values["train/skipped"] = int(sum(row["skipped"] for row in rows))
     values["train/bad_streak"] = int(max(row["bad_streak"] for row in rows))
+    values["train/stop"] = any(row["stop"] for row in rows)
     return values
 
 
@@ -35,11 +38,14 @@ class MetricsWriter:
     """Appends rows to `metrics.jsonl` and scalars to `tensorboard/` of a run folder.
 
     Args:
-      folder: the run folder.
+      folder: the run folder; None, in processes other than the first, to write nothing.
       resume_step: rows of later steps, written by a run that was then interrupted, are taken out.
     """
 
-    def __init__(self, folder: Path, resume_step: int = 0):
+    def __init__(self, folder: Path | None, resume_step: int = 0):
+        self._writes, self._names = folder is not None, {}
+        if not self._writes:
+            return
         self._file = Path(folder) / "metrics.jsonl"
         kept = [row for row in read_metrics(self._file) if row["step"] <= resume_step]
         self._names = {row["step"]: row.keys() for row in kept}  # of the last row of a step
@@ -55,16 +61,32 @@ class MetricsWriter:
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One row: the step, the time (s since 1970) and the values."""
+        if not self._writes:
+            return
         self._stream.write(json.dumps({"step": step, "time": round(time.time(), 3)} | values) + "\n")
         for name, value in values.items():
             self._tensorboard.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._stream.close()
-        self._tensorboard.close()
+        if self._writes:
+            self._stream.close()
+            self._tensorboard.close()
 
     def __enter__(self) -> "MetricsWriter":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class LowestMetric:
+    """Orbax preservation policy: keeps the step with the lowest metric, the newer of two equals."""
+
+    def __init__(self, metrics: dict[int, float]):
+        self._metrics = metrics
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        steps = [info.step for info in checkpoints]
+        scored = [step for step in steps if step in self._metrics]
+        best = min(scored, key=lambda step: (self._metrics[step], -step), default=None)
+        return [step == best for step in steps]

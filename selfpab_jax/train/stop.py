@@ -1,10 +1,12 @@
-"""How a run ends before its end: a stop that was asked for, or a failure."""
+"""How a run ends before its end: a stop that was asked for, a failure, or a step that does not finish."""
 
+import faulthandler
 import os
 import signal
 import sys
 import threading
 
+RUN_AHEAD = 2  # steps dispatched beyond the one known to be done: hides the host's work, bounds the delay of a stop
 EXIT_STATUS = 75  # EX_TEMPFAIL: "stopped before the end, run me again with --resume"
 
 
@@ -51,3 +53,38 @@ class StopRequest:
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._old_pipe)
         os.close(self._write)
+
+
+class StallWatch:
+    """Context manager that ends the process where `beat` is not called for `limit_s` seconds; 0 never does.
+
+    A process that hangs holds up all others of its run, and none of them notices: it is alive. The stacks of all
+    threads go to stderr, the exit status is 1.
+    """
+
+    def __init__(self, limit_s: float):
+        self._limit_s, self._beaten, self._left = limit_s, threading.Event(), False
+
+    def beat(self) -> None:
+        """A step has finished."""
+        self._beaten.set()
+
+    def _watch(self) -> None:
+        while not self._left:
+            if not self._beaten.wait(self._limit_s):
+                said = (
+                    f"no step has finished for {self._limit_s:g} s, here or in another process; where this one stands:"
+                )
+                print(f"\n{said}", file=sys.stderr, flush=True)
+                faulthandler.dump_traceback()
+                os._exit(1)
+            self._beaten.clear()
+
+    def __enter__(self):
+        if self._limit_s:
+            threading.Thread(target=self._watch, daemon=True, name="stall watch").start()
+        return self
+
+    def __exit__(self, *exception):
+        self._left = True
+        self.beat()

@@ -61,9 +61,9 @@ def trace(folder, steps, processes, *, global_batch=8, seed=0, start_step=0):
     hosts = [
         train_batches(
             folder, global_batch=global_batch, seed=seed, indices=ALL, start_step=start_step,
-            process_index=i, process_count=processes,
+            rows=rows,
         )
-        for i in range(processes)
+        for rows in np.arange(global_batch).reshape(processes, -1)
     ]  # fmt: skip
     try:
         return [sum((numbers(next(host)) for host in hosts), []) for _ in range(steps)]
@@ -124,8 +124,7 @@ def test_windows_that_move_more_come_more_often(prepared):
 def test_evaluation_sees_each_window_once(prepared, processes):
     chosen = np.array([12, 0, 3, 5, 7, 1, 11])
     hosts = [
-        list(eval_batches(prepared, batch=4, indices=chosen, process_index=i, process_count=processes))
-        for i in range(processes)
+        list(eval_batches(prepared, batch=4, indices=chosen, rows=rows)) for rows in np.arange(4).reshape(processes, -1)
     ]
     assert {len(host) for host in hosts} == {2}  # as many steps on every host
     seen = []
@@ -141,9 +140,10 @@ def test_evaluation_sees_each_window_once(prepared, processes):
 def test_refusals(prepared, tmp_path):
     good = {"global_batch": 4, "seed": 0, "indices": ALL}
     for change, sentence in [
-        ({"process_count": 3}, "global batch of 4 does not divide by 3 processes"),
-        ({"global_batch": 0}, "global batch of 0"),
-        ({"process_index": 1}, "process 1 of 1 does not exist"),
+        ({"rows": [3, 4]}, r"rows \[3, 4\] of a batch of 4, expected some of 0 to 3"),
+        ({"rows": [1, 1]}, "ascending"),
+        ({"rows": []}, "expected some of 0 to 3"),
+        ({"global_batch": 0}, "a batch of 0"),
         ({"indices": ALL[:0]}, "indices are empty"),
         ({"indices": np.array([13])}, "holds 0 to 12"),
         ({"indices": np.array([-1])}, "holds 0 to 12"),

@@ -149,9 +149,9 @@ def test_random_starts_and_movement_do_not_depend_on_hosts(prepared, sampling):
         hosts = [
             train_batches(
                 folder, global_batch=8, seed=5, indices=np.arange(13), start_step=start_step, random_start=True,
-                sampling=sampling, process_index=i, process_count=processes,
+                sampling=sampling, rows=rows,
             )
-            for i in range(processes)
+            for rows in np.arange(8).reshape(processes, -1)
         ]  # fmt: skip
         try:
             steps = [np.concatenate([next(host)["acceleration"] for host in hosts]) for _ in range(4 - start_step)]

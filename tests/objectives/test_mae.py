@@ -54,7 +54,7 @@ def key():
 def masked_of(key, rows=4) -> np.ndarray:
     """bool [B, N], row by row as the objective promises to draw them: six of ten patches."""
     masked = np.ones((rows, TOKENS), bool)
-    for row, row_key in enumerate(row_keys(key, rows)):
+    for row, row_key in enumerate(row_keys(key, np.arange(rows))):
         masked[row, random_kept(row_key, TOKENS, 0.6)] = False
     assert (masked.sum(axis=1) == 6).all()
     return masked
@@ -131,7 +131,7 @@ def test_rows_draw_for_themselves(objective, batch, key):
 def test_loss_over_four_devices_equals_that_on_one(method, objective, batch, key):
     if jax.device_count() < 4:
         pytest.skip("fewer than four devices")
-    spread = sharding.to_devices(batch, sharding.data_mesh(jax.devices()[:4]))
+    spread = sharding.to_devices(batch, sharding.make_mesh(devices=jax.devices()[:4]), 4)
     np.testing.assert_allclose(objective(spread, key)[0], objective(batch, key)[0], rtol=1e-5)
 
 
@@ -178,16 +178,18 @@ def test_two_steps_of_the_smoke_config():
     """The loss falls, every parameter moves, and the seed decides where they began."""
     config = load_config("configs/mae.py:smoke").to_dict()
     windows = fake_batch(2, channels=3, samples=8 * config["model"]["patch"])
-    mesh = sharding.data_mesh(jax.devices()[:1])
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
     cfg = optim.OptimizerConfig(**config["optimizer"] | {"warmup": 0.0, "learning_rate": 3e-3})
     optimizer, schedule = optim.adamw(cfg, 1000)
     method = mae.build(config, {})
     merge, params, extra = split(method.model)
     start = jax.device_get(params)
-    run = step.make_train_step(method.objective, merge, model_state, optimizer, schedule, mesh)
     state, found = step.init_state(params, extra, optimizer, mesh), []
+    run = step.make_train_step(method.objective, merge, model_state, optimizer, schedule, state)
     for _ in range(2):
-        state, metrics = run(state, sharding.to_devices(windows, mesh), jax.random.key(0))
+        state, metrics = run(
+            state, sharding.to_devices(windows, mesh, 2), jax.random.key(0), sharding.flags(mesh)[False]
+        )
         found.append(jax.device_get(metrics))
     assert found[1]["loss"] < found[0]["loss"]
     assert found[1]["skipped"] == 0 and {"lmm", "lmv", "mse", "grad_norm"} <= found[1].keys()

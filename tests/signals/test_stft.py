@@ -141,3 +141,15 @@ def test_log_or_linear():
     np.testing.assert_allclose(log_or_linear(jnp.asarray(spectrogram), "log"), [[0, np.log(2), 1]], rtol=1e-6)
     with pytest.raises(ValueError, match="magnitude is 'dB', expected 'linear' or 'log'"):
         log_or_linear(spectrogram, "dB")
+
+
+def test_precision_of_matrix_products_does_not_matter():
+    """No product of matrices is in it, which accelerators round to bfloat16 or TF32 where nobody asks otherwise."""
+    acceleration = recording(samples=600)
+
+    def spectrogram(precision):
+        with jax.default_matmul_precision(precision):
+            assert "dot_general" not in str(jax.make_jaxpr(magnitude_spectrogram)(acceleration))
+            return jax.jit(lambda a: magnitude_spectrogram(a))(acceleration)
+
+    np.testing.assert_array_equal(spectrogram("bfloat16"), spectrogram("float32"))

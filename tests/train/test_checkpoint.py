@@ -34,8 +34,9 @@ def test_round_trip_is_bit_exact(tmp_path, make_state, assert_same, saved_meta):
     assert {p.name for p in (tmp_path / "7").iterdir() if p.is_dir()} == {
         "params", "model_state", "train", "meta", "checksums"
     }  # fmt: skip
-    record = json.loads((tmp_path / "7/checksums/checksums.json").read_text())["leaves"]["params/head/bias"]
-    assert record == {"crc32": zlib.crc32(bytes(12)), "shape": [3], "dtype": "float32"}
+    record = json.loads((tmp_path / "7/checksums/0.json").read_text())["leaves"]["params/head/bias"]
+    part = {"start": [0], "shape": [3], "crc32": zlib.crc32(bytes(12))}
+    assert record == {"shape": [3], "dtype": "float32", "parts": [part]}
 
 
 def test_values_are_those_at_the_call_though_buffers_are_donated(tmp_path, make_state, assert_same, saved_meta):
@@ -119,7 +120,7 @@ def test_best_is_kept_though_newer_ones_come(tmp_path, make_state, save_all, sav
         assert checkpoints.read_meta("best")["step"] == 2
         checkpoints.save(7, make_state(7), saved_meta, metric=0.25, wait=True)
         assert checkpoints.steps() == [6, 7]
-        (tmp_path / "7/checksums/checksums.json").unlink()
+        (tmp_path / "7/checksums/0.json").unlink()
         with pytest.warns(UserWarning, match="step 7 is damaged"):
             assert checkpoints.read_meta("best")["step"] == 6
 

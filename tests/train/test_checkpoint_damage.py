@@ -94,7 +94,7 @@ def test_truncated_and_deleted_files_fall_back(tmp_path, how, which, assert_same
     states = save_all(tmp_path, [1, 2])
     path = {
         "data": max(files_of(tmp_path / "2/train"), key=lambda path: path.stat().st_size),
-        "checksums": tmp_path / "2/checksums/checksums.json",
+        "checksums": tmp_path / "2/checksums/0.json",
         "meta": tmp_path / "2/meta/metadata",
         "item": tmp_path / "2/params/_METADATA",
     }[which]
@@ -113,7 +113,7 @@ def test_truncated_and_deleted_files_fall_back(tmp_path, how, which, assert_same
 def test_all_damaged_is_one_clear_error(tmp_path, save_all):
     states = save_all(tmp_path, [1, 2])
     for step in (1, 2):
-        (tmp_path / f"{step}/checksums/checksums.json").write_text("{}")
+        (tmp_path / f"{step}/checksums/0.json").write_text("{}")
     with Checkpoints(tmp_path) as checkpoints:
         with pytest.warns(UserWarning, match="is damaged") as said, pytest.raises(ValueError) as raised:
             checkpoints.restore_latest(states[1])

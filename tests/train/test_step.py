@@ -11,7 +11,7 @@ from selfpab_jax.models.functional import model_state, split
 from selfpab_jax.objectives import selfpab
 from selfpab_jax.objectives.method import row_keys
 from selfpab_jax.train.optim import OptimizerConfig, adamw, warmup_linear_decay
-from selfpab_jax.train.sharding import by_row, check_divides, data_mesh, replicated, to_devices
+from selfpab_jax.train.sharding import by_row, check_divides, flags, make_mesh, replicated, to_devices
 from selfpab_jax.train.step import init_state, make_train_step, make_valid_step
 
 # ---- schedule and optimizer -----------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def regression(model, batch, rng, train):
     """Squared error; `root` 0 has an infinite slope at a finite loss, `extra` goes to the model's state only."""
     params, state = model["params"], model["state"]
     model["state"] = {"mean": 0.5 * state["mean"] + 0.5 * (batch["x"].mean() + batch["extra"].mean())}
-    noise = jax.vmap(jax.random.normal)(row_keys(rng, len(batch["x"]))) if train else 0
+    noise = jax.vmap(jax.random.normal)(row_keys(rng, batch["row"])) if train else 0
     error = batch["x"] @ params["w"] + params["b"] - batch["y"] + 0.1 * noise
     root = batch["root"].min()
     loss = jnp.mean(error**2) + jnp.sqrt(root + 0 * params["b"]) - jnp.sqrt(root)
@@ -106,9 +106,10 @@ def rows(n=8, seed=0, **bad):
 @functools.cache
 def setup():
     """(mesh, optimizer, schedule, jitted step): compiled once for all tests."""
-    mesh = data_mesh(jax.devices()[:1])
+    mesh = make_mesh(devices=jax.devices()[:1])
     optimizer, schedule = adamw(OptimizerConfig(learning_rate=0.1), 50)
-    step = make_train_step(regression, merge, lambda model: model["state"], optimizer, schedule, mesh)
+    state = init_state(*start(), optimizer, mesh)
+    step = make_train_step(regression, merge, lambda model: model["state"], optimizer, schedule, state)
     return mesh, optimizer, schedule, step
 
 
@@ -123,7 +124,7 @@ def run(batches):
     key = jax.device_put(jax.random.key(0), replicated(mesh))
     states, metrics = [jax.device_get(state)], []
     for batch in batches:
-        state, values = step(state, to_devices(batch, mesh), key)
+        state, values = step(state, to_devices(batch, mesh, 8), key, flags(mesh)[False])
         states.append(jax.device_get(state))
         metrics.append(jax.device_get(values))
     return states, metrics
@@ -185,7 +186,7 @@ def test_fresh_state_does_not_share_memory_with_the_model():
     mesh, optimizer, _, step = setup()
     params, extra = jax.device_put(start(), replicated(mesh))
     state = init_state(params, extra, optimizer, mesh)
-    step(state, to_devices(rows(), mesh), jax.random.key(0))
+    step(state, to_devices(rows(), mesh, 8), jax.random.key(0), flags(mesh)[False])
     assert state["params"]["w"].is_deleted()
     assert not params["w"].is_deleted() and params["b"] == 1 and extra["mean"] == 0
 
@@ -201,8 +202,10 @@ def test_validation_sums_over_valid_rows():
         weight = batch["valid"] / batch["valid"].sum()
         return (batch["x"][:, 0] * weight).sum(), {"first": (batch["x"][:, 1] * weight).sum()}
 
-    mesh, batch = data_mesh(), rows(8) | {"valid": np.arange(8) < 5}
-    sums = make_valid_step(objective, merge, mesh)({}, {}, to_devices(batch, mesh), jax.random.key(0))
+    mesh, batch = make_mesh(), rows(8) | {"valid": np.arange(8) < 5}
+    sums = make_valid_step(objective, merge, mesh)(
+        {}, {}, to_devices(batch, mesh, 8), jax.random.key(0), flags(mesh)[False]
+    )
     assert sums["rows"] == 5
     np.testing.assert_allclose(sums["loss"], batch["x"][:5, 0].sum(), rtol=1e-5)
     np.testing.assert_allclose(sums["first"], batch["x"][:5, 1].sum(), rtol=1e-5)
@@ -213,12 +216,12 @@ def test_validation_sums_over_valid_rows():
 
 def test_row_keys_do_not_depend_on_the_devices():
     key = jax.random.key(5)
-    data = np.asarray(jax.random.key_data(row_keys(key, 8)))
+    data = np.asarray(jax.random.key_data(row_keys(key, jnp.arange(8))))
     assert len(np.unique(data, axis=0)) == 8
-    np.testing.assert_array_equal(jax.random.key_data(row_keys(key, 4)), data[:4])
+    np.testing.assert_array_equal(jax.random.key_data(row_keys(key, jnp.arange(4))), data[:4])
     for devices in (1, 4):
-        mesh = data_mesh(jax.devices()[:devices])
-        spread = jax.jit(lambda key: jax.random.key_data(row_keys(key, 8)), out_shardings=by_row(mesh))(key)
+        mesh = make_mesh(devices=jax.devices()[:devices])
+        spread = jax.jit(lambda key: jax.random.key_data(row_keys(key, jnp.arange(8))), out_shardings=by_row(mesh))(key)
         assert len(spread.sharding.device_set) == devices
         np.testing.assert_array_equal(spread, data)
 
@@ -258,14 +261,14 @@ def test_four_devices_give_what_one_gives(tiny, agree):
     optimizer, schedule = adamw(OptimizerConfig(), 20)
     results = {}
     for devices in (1, 4):
-        mesh = data_mesh(jax.devices()[:devices])
-        step = make_train_step(objective, merge, model_state, optimizer, schedule, mesh)
+        mesh = make_mesh(devices=jax.devices()[:devices])
         state = init_state(params, {}, optimizer, mesh)
+        step = make_train_step(objective, merge, model_state, optimizer, schedule, state)
         key = jax.device_put(jax.random.key(0), replicated(mesh))
-        placed, metrics = to_devices(batch, mesh), []
+        placed, metrics = to_devices(batch, mesh, 8), []
         assert len(placed["acceleration"].addressable_shards) == devices
         for _ in range(3):
-            state, values = step(state, placed, key)
+            state, values = step(state, placed, key, flags(mesh)[False])
             metrics.append(jax.device_get(values))
         results[devices] = jax.device_get(state), metrics
     (one, metrics_of_one), (four, metrics_of_four) = results[1], results[4]
@@ -287,7 +290,7 @@ def test_four_devices_give_what_one_gives(tiny, agree):
 
 
 def test_batch_must_divide():
-    mesh = data_mesh()
+    mesh = make_mesh()
     assert check_divides(8, mesh) is None
-    with pytest.raises(ValueError, match="data.batch_size is 6, expected a multiple of the 4 devices"):
+    with pytest.raises(ValueError, match="data.batch_size is 6, expected a multiple of the 4 devices that share"):
         check_divides(6, mesh)

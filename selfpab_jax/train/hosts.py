@@ -1,0 +1,95 @@
+"""The processes of one run: small values passed between all of them, without a device and without a compilation."""
+
+import contextlib
+import itertools
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+# The client of the coordination service has no public name; Orbax takes it from here as well.
+from jax._src import distributed
+
+from selfpab_jax.train.stop import RunFailed
+
+WAIT_S = 600  # hosts of one job may start minutes apart
+_NUMBERS = itertools.count()
+
+
+def is_first() -> bool:
+    """Whether this process writes metrics and pictures."""
+    return jax.process_index() == 0
+
+
+def name(process: int, host: str) -> str:
+    """How messages call a process."""
+    return f"process {process} on {host}"
+
+
+def gather(value: Any) -> list[Any]:
+    """Every process's `value` (plain JSON) in the order of the processes; all must call it, in the same order.
+
+    Raises:
+      RunFailed: another process has gone, or does not come within ten minutes.
+    """
+    if jax.process_count() == 1:
+        return [json.loads(json.dumps(value))]
+    client, topic = distributed.global_state.client, f"selfpab/{next(_NUMBERS)}"
+    try:
+        client.key_value_set(f"{topic}/{jax.process_index():08d}", json.dumps(value))
+        client.wait_at_barrier(topic, WAIT_S * 1000)
+        found = sorted(client.key_value_dir_get(topic))
+    except jax.errors.JaxRuntimeError as error:
+        raise RunFailed(f"the processes of this run cannot reach one another any more ({first_line(error)})") from error
+    return [json.loads(content) for _, content in found]
+
+
+def from_first(value: Any) -> Any:
+    """The first process's `value` (plain JSON), on all of them."""
+    return gather(value if is_first() else None)[0]
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What is done inside succeeds on all processes or raises on all: ValueError naming the first that failed."""
+    failure = None
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        failure = error
+    found = gather(None if failure is None else [socket.gethostname(), str(failure)])
+    if failure is not None and len(found) == 1:
+        raise failure
+    failed = [i for i, said in enumerate(found) if said]
+    if failed:
+        raise ValueError(f"{name(failed[0], found[failed[0]][0])}: {found[failed[0]][1]}") from failure
+
+
+@contextlib.contextmanager
+def losses_named() -> Iterator[None]:
+    """Where this process is one of several, what the runtime raises inside becomes a RunFailed that says so."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise RunFailed(
+            f"lost another process, or the way to it ({first_line(error)}); run again with --resume"
+        ) from error
+
+
+def leave(status: int) -> None:
+    """Ends this process at once where it is one of several: a clean exit would wait for the others to come along."""
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a message, short enough to stand inside a sentence."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
