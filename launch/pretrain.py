@@ -49,7 +49,7 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     import jax
 
     from data_pipelines.pipeline import eval_batches, train_batches
-    from launch import started
+    from launch import pictures, started
     from launch.methods import entry
     from launch.run_folder import digest
     from selfpab_jax.models.functional import model_state, split
@@ -63,10 +63,10 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     merge, params, extra = split(method.model)
     optimizer, schedule = optim.adamw(optim.OptimizerConfig(**config["optimizer"]), cfg.steps)
     state = step.init_state(params, extra, optimizer, mesh, method.tensor_split)
-    keys = jax.jit(
-        lambda: tuple(jax.random.split(jax.random.key(config["seed"]))), out_shardings=sharding.replicated(mesh)
-    )
-    train_key, valid_key = keys()
+    whole = sharding.replicated(mesh)
+    train_key, valid_key = jax.jit(
+        lambda: tuple(jax.random.split(jax.random.key(config["seed"]))), out_shardings=whole
+    )()
     rows = sharding.rows_of_process(mesh, data["batch_size"])
     put = partial(sharding.to_devices, mesh=mesh, rows=data["batch_size"])
 
@@ -103,20 +103,11 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
         parts = preview(state["params"], state["model_state"], next(valid_batches()), valid_key)
         parts = sharding.on_host(parts, mesh)
         if hosts.is_first():
-            pictures(workdir, {name: value[0] for name, value in parts.items()}, method, entry(config).picture)
+            pictures.draw(workdir, {name: value[0] for name, value in parts.items()}, method, entry(config).picture)
     final = sharding.on_host(state, mesh)
     if hosts.is_first():
         print(f"step {final['step']}; state sha256 {digest(final)}; run folder {workdir}")
     return finished
-
-
-def pictures(workdir: Path, parts: dict, method, picture) -> None:
-    """Draws the loss curves, and what the method reconstructs of one window, into the run folder."""
-    from selfpab_jax.evaluate.figures import loss_curves
-    from selfpab_jax.train.metrics import read_metrics
-
-    loss_curves(read_metrics(workdir / "metrics.jsonl"), workdir / "figures" / "loss.png")
-    picture(parts, workdir / "figures" / "reconstruction.png", method)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def _fused(query, keys, value, scale, mask):
     # cuDNN's rules: an even count of tokens, heads of a multiple of 8 features, a whole mask.
     more, wider = n % 2, -width % 8
     query, keys, value = (jnp.pad(x, [(0, 0), (0, more), (0, 0), (0, wider)]) for x in (query, keys, value))
-    hidden = {}  # what keeps the additional token out of sight; lengths are cheaper than a mask
+    hidden = {}  # what keeps the additional token out of sight; lengths need no array of N x N
     if mask is not None:
         mask = jnp.pad(mask, [(0, 0), (0, more)])[:, None, None, :]
         hidden["mask"] = jnp.broadcast_to(mask, (b, 1, n + more, n + more))

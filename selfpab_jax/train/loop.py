@@ -134,7 +134,8 @@ def fit(
             if valid:
                 # The last thing of a step: a row that stands says that a resumed run need not validate again.
                 writer.write(step, valid)
-                bar.write(f"step {step}: valid loss {loss:.4f}", file=sys.stderr)
+                if is_first():
+                    bar.write(f"step {step}: valid loss {loss:.4f}", file=sys.stderr)
         if saved < step:
             checkpoints.save(step, state, meta)
         checkpoints.wait()

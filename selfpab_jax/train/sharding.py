@@ -88,13 +88,15 @@ def by_shape(tree: Any, mesh: Mesh, tensor_split: TensorSplit) -> Any:
     The moments of the optimizer follow their parameters, because their paths end like theirs.
     """
 
+    fsdp, tensor = mesh.shape["fsdp"], mesh.shape["tensor"]
+
     def one(keys, leaf) -> NamedSharding:
         path, spec = jax.tree_util.keystr(keys, simple=True, separator="/"), [None] * leaf.ndim
         for end, (axis, pieces) in tensor_split.items():
-            if f"/{path}".endswith(f"/{end}") and pieces % mesh.shape["tensor"] == 0:
+            if f"/{path}".endswith(f"/{end}") and tensor > 1 and pieces % tensor == 0:
                 spec[axis] = "tensor"
-        free = [i for i, size in enumerate(leaf.shape) if spec[i] is None and size % mesh.shape["fsdp"] == 0]
-        if free and leaf.size >= SMALLEST_SPLIT:
+        free = [i for i, size in enumerate(leaf.shape) if spec[i] is None and size % fsdp == 0]
+        if free and fsdp > 1 and leaf.size >= SMALLEST_SPLIT:
             spec[max(free, key=lambda i: leaf.shape[i])] = "fsdp"
         return NamedSharding(mesh, PartitionSpec(*spec))
 

@@ -14,8 +14,8 @@ def validate(
 ) -> tuple[dict[str, float] | None, bool]:
     """(mean metrics over the validation batches, whether a stop was asked of any process).
 
-    Once all processes know of a stop, None takes the place of the metrics, unless all batches were done by then. Batch i
-    is always altered with fold_in(key, i): every validation of a run sees the same masks.
+    Once all processes know of a stop, None takes the place of the metrics, unless all batches were done by then.
+    Batch i is always altered with fold_in(key, i): every validation of a run sees the same masks.
     """
     sums = []
     for i, batch in enumerate(batches):

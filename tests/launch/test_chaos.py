@@ -23,7 +23,7 @@ WITNESSED = """
 import contextlib, hashlib, sys
 sys.modules["torch"] = None
 from data_pipelines import pipeline
-from launch import pretrain
+from launch import pictures, pretrain
 
 real = pipeline.train_batches
 
@@ -35,7 +35,7 @@ def witnessed(*args, start_step, **order):
             yield batch
 
 pipeline.train_batches = lambda *args, **order: contextlib.closing(witnessed(*args, **order))
-pretrain.pictures = lambda *_: None
+pictures.draw = lambda *_: None
 raise SystemExit(pretrain.main(sys.argv[2:]))
 """
 

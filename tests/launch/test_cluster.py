@@ -147,6 +147,7 @@ def test_an_unreachable_coordinator_is_named(monkeypatch):
 
 @pytest.mark.parametrize("address", ["127.0.1.1", "::1"])
 def test_a_host_name_that_leads_back_is_no_coordinator_of_several_hosts(address, monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT_S", 0)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET, 1, 6, "", (address, 1))])
     with pytest.raises(RunFailed, match=f"node1:61440 is {address} here, this host itself"):
         connect(Place("node1:61440", 2, 1, None, "SLURM", hosts=2), 10)

@@ -28,6 +28,7 @@ SAVE = (
     + "while not stop: time.sleep(0.02)\n"
     "print('saved after', signal.Signals(stop[0]).name, len(stop)); sys.exit(75)"
 )
+SLOW = SAVE.replace("print(", "time.sleep(0.3); print(")
 STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP
 
 
@@ -100,7 +101,7 @@ def test_process_0_draws_its_bar_on_the_terminal(launcher):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_reaches_all_and_75_stays_75(launcher, tmp_path, number):
-    child = launcher(SAVE, SAVE)
+    child = launcher(SAVE, SLOW)  # the end of the first is no reason to signal the second again
     wait_until(lambda: len(pids(tmp_path)) == 2)
     child.send_signal(number)
     out, err = child.communicate(timeout=20)

@@ -46,7 +46,7 @@ main(sys.argv[1:])
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch, reference):
     """Only the reference run draws: half of the time of a short run."""
-    monkeypatch.setattr("launch.pretrain.pictures", lambda *_: None)
+    monkeypatch.setattr("launch.pictures.draw", lambda *_: None)
 
 
 def terminate(batch):
