@@ -13,17 +13,20 @@ TORCH ?= $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements-dev.lock)$(if
 PYTEST_ARGS ?= -n 2 --dist loadfile
 DEMO_ARGS = $(if $(DATA),--data "$(DATA)" --workdir "runs/demo-$(notdir $(DATA:%/=%))",--workdir runs/demo)
 
-.PHONY: help demo test lint lock clean
+.PHONY: help demo test test-slurm lint lock clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 19
 
 demo: $(VENV)/project.stamp  ## prepare, pre-train and probe; DATA=folder of csv files instead of a synthetic cohort
 	@$(VENV)/bin/selfpab demo $(DEMO_ARGS)
 
 test: $(VENV)/dev.stamp  ## the tests; PYTEST_ARGS="tests/train -x" for some of them
 	@$(RUN) -m pytest $(PYTEST_ARGS)
+
+test-slurm: $(VENV)/dev.stamp  ## launch/slurm on a SLURM of its own on this machine; as root, with slurmctld slurmd munge
+	@$(RUN) -m pytest -s -m slow tests/slurm
 
 lint: $(VENV)/dev.stamp  ## ruff over everything
 	@$(RUN) -m ruff check .
