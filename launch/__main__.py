@@ -60,6 +60,12 @@ def _bench(argv: list[str]) -> int:
     return bench.main(argv)
 
 
+def _plan(argv: list[str]) -> int:
+    from launch import plan
+
+    return plan.main(argv)
+
+
 def _demo(argv: list[str]) -> int:
     from launch import demo
 
@@ -75,7 +81,8 @@ JOBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "features": (_features, "write the embeddings of one recording, token by token"),
     "import": (_import, "make a run folder of weights trained in PyTorch, such as the published ones"),
     "export": (_export, "write an encoder or classifier for PyTorch or ONNX"),
-    "bench": (_bench, "measure the training step, features, the STFT or the input pipeline beside PyTorch"),
+    "bench": (_bench, "measure training steps by mesh and batch, the input, checkpoints; much of it beside PyTorch"),
+    "plan": (_plan, "what pre-training on so many hours takes, worked out from such measurements"),
     "demo": (_demo, "prepare, pretrain and probe in one go, on synthetic or on given recordings"),
 }
 

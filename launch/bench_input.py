@@ -6,10 +6,7 @@ memory map that the page cache holds, is shown beside them as the upper bound.
 """
 
 import tempfile
-from collections import deque
-from collections.abc import Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +15,13 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from data_pipelines.manifest import read_manifest
 from data_pipelines.pipeline import eval_batches, train_batches, window_count
-from data_pipelines.prepare import PrepareSettings, prepare
-from data_pipelines.shards import Cut
 from data_pipelines.stretches import Places
 from data_pipelines.windows import join_blocks
-from launch.bench_timing import Row, Seconds, compare, in_turns, timed
+from launch.bench_feed import STARTED, prepared, under_way
+from launch.bench_timing import Row, Seconds, compare, in_turns
 
-STARTED = 4  # batches before the clock starts: threads run, files are open
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # as in data_pipelines.pipeline
 MOST_WINDOWS = 4096  # 0.7 GB in the memory map
-SYNTHETIC = PrepareSettings(Cut(stride_s=15))  # 10 people, about 2,000 windows that overlap
 
 
 class ShardWindows(torch.utils.data.Dataset):
@@ -72,10 +66,7 @@ def measure(batch: int, repeats: int, data: str | None) -> list[Row]:
     Raises:
       ValueError: too few windows for batches of this size.
     """
-    with tempfile.TemporaryDirectory(prefix="selfpab-bench-") as scratch:
-        folder = Path(data) if data else Path(scratch) / "prepared"
-        if not data:
-            prepare(None, "synthetic", folder, SYNTHETIC)
+    with tempfile.TemporaryDirectory(prefix="selfpab-bench-") as scratch, prepared(data) as folder:
         windows = min(window_count(folder), MOST_WINDOWS)
         counted = windows // batch - STARTED  # batches of one turn: an epoch of the DataLoader
         if counted < 1:
@@ -98,19 +89,13 @@ def measure(batch: int, repeats: int, data: str | None) -> list[Row]:
 
 def _ours(folder: Path, windows: int, batch: int, counted: int) -> Seconds:
     with train_batches(folder, global_batch=batch, seed=0, indices=np.arange(windows)) as batches:
-        return _under_way(batches, counted)
+        return under_way(batches, counted)
 
 
 def _loader(dataset: torch.utils.data.Dataset, batch: int, counted: int) -> Seconds:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _under_way(iter(torch.utils.data.DataLoader(dataset, batch, shuffle=True, num_workers=0)), counted)
+        return under_way(iter(torch.utils.data.DataLoader(dataset, batch, shuffle=True, num_workers=0)), counted)
     finally:
         torch.set_num_threads(threads)
-
-
-def _under_way(batches: Iterator, counted: int) -> Seconds:
-    """What the next `counted` batches take after the first ones."""
-    deque(islice(batches, STARTED), maxlen=0)
-    return timed(lambda: deque(islice(batches, counted), maxlen=0))

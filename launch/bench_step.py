@@ -3,8 +3,8 @@
 Ours begins with int16 windows and draws its masks; PyTorch gets its input and masks ready made.
 """
 
-import json
 import sys
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
@@ -12,34 +12,41 @@ import torch
 
 from launch import bench_step_mae, bench_step_selfpab
 from launch.bench_timing import Row, compare, in_turns, timed
-from launch.config_file import load_config
+from launch.bench_training import Training
 from launch.methods import entry
-from selfpab_jax.models.functional import model_state, parameter_count, split
-from selfpab_jax.train import optim, sharding, step
+from selfpab_jax.models.functional import parameter_count, split
+from selfpab_jax.train import sharding
 
 SIDES = {"selfpab": bench_step_selfpab.sides, "mae": bench_step_mae.sides}
 TOLERANCE = 1e-4  # relative, of the two losses without dropout
-STEPS = 1000  # of the learning-rate schedule
 
 
-def measure(batch: int, repeats: int, config_name: str) -> list[Row]:
-    """Rows of the comparison, after a check that both losses agree on the same input and masks.
+class LeftOut(Exception):
+    """PyTorch's side is not written for this config."""
+
+
+def comparison(config: Mapping, batch: int) -> Callable[[int], list[Row]]:
+    """rounds -> rows of the comparison; it is made after a check that both losses agree on the same input and masks.
 
     Raises:
-      ValueError: the networks differ in their number of parameters or in their loss, or PyTorch's side does not know
-        the config's method or loss.
+      LeftOut: PyTorch's side does not know the config's loss or dtype.
+      ValueError: the networks differ in their number of parameters or in their loss.
     """
-    config = json.loads(load_config(config_name).to_json())
     entry(config)  # names the known methods where the config's is none of them
-    key, mesh = jax.random.key(0), sharding.make_mesh(devices=jax.devices()[:1])
-    method, windows, network, loss = SIDES[config["objective"]](config, batch, key)
-    merge, params, extra = split(method.model)
+    if config["model"]["dtype"] != "float32":
+        raise LeftOut(f"model.dtype is {config['model']['dtype']}, its side computes in float32")
+    key = jax.random.key(0)
+    try:
+        method, windows, network, loss = SIDES[config["objective"]](config, batch, key)
+    except ValueError as error:
+        raise LeftOut(str(error)) from error
     _check_equal(method, windows, key, network, loss)
+    return partial(_in_turns, config, method, windows, network, loss)
 
-    optimizer, schedule = optim.adamw(optim.OptimizerConfig(**config["optimizer"]), STEPS)
-    state = step.init_state(params, extra, optimizer, mesh)
-    train_step = step.make_train_step(method.objective, merge, model_state, optimizer, schedule, state)
-    proceed = sharding.flags(mesh)[False]
+
+def _in_turns(config: Mapping, method, windows: dict, network: torch.nn.Module, loss, repeats: int) -> list[Row]:
+    mesh, batch = sharding.make_mesh(devices=jax.devices()[:1]), len(windows["scale"])
+    training = Training(config, method, mesh, windows)
     chosen = config["optimizer"]
     theirs = torch.optim.AdamW(
         network.parameters(),
@@ -49,17 +56,13 @@ def measure(batch: int, repeats: int, config_name: str) -> list[Row]:
         weight_decay=chosen["weight_decay"],
     )
 
-    def ours():
-        nonlocal state
-        state, metrics = train_step(state, sharding.to_devices(windows, mesh, batch), key, proceed)
-        jax.block_until_ready((state, metrics))
-
     def pytorch():
         theirs.zero_grad()
         loss().backward()
         theirs.step()
 
-    times = in_turns({"ours": partial(timed, ours), "PyTorch": partial(timed, pytorch)}, repeats, "training steps")
+    candidates = {"ours": lambda: training.run(training.put(windows)), "PyTorch": pytorch}
+    times = in_turns({name: partial(timed, run) for name, run in candidates.items()}, repeats, "training steps")
     return compare(f"training step, batch {batch}", times["ours"], times["PyTorch"])
 
 

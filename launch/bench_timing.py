@@ -7,10 +7,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
-from typing import NamedTuple
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple, TypeVar
 
 PAUSE_S = 0.02  # threads spin for a moment after their work and would slow the next in turn
+
+Found = TypeVar("Found")
 
 
 class Seconds(NamedTuple):
@@ -37,8 +39,8 @@ def timed(action: Callable[[], object]) -> Seconds:
     return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def in_turns(candidates: Mapping[str, Callable[[], Seconds]], repeats: int, title: str) -> dict[str, list[Seconds]]:
-    """Times of each candidate over `repeats` rounds A B C A B C ..., after a round that does not count.
+def in_turns(candidates: Mapping[str, Callable[[], Found]], repeats: int, title: str) -> dict[str, list[Found]]:
+    """What each candidate returns, such as a time, in `repeats` rounds A B C A B C ..., after one that does not count.
 
     Turns let a change in the machine's load meet all of them alike.
     """
@@ -50,8 +52,8 @@ def in_turns(candidates: Mapping[str, Callable[[], Seconds]], repeats: int, titl
             for name, candidate in candidates.items():
                 bar.set_postfix_str(name)
                 time.sleep(PAUSE_S)
-                seconds = candidate()
-                times[name] += [seconds] if turn else []
+                found = candidate()
+                times[name] += [found] if turn else []
                 bar.update()
     return times
 
@@ -91,11 +93,17 @@ def first_cores(count: int) -> Iterator[None]:
 
 def machine(threads: int) -> dict[str, object]:
     """What the numbers depend on: cores, threads used, load before the start, versions."""
-    packages = ("jax", "jaxlib", "numpy", "grain", "torch")
     return {
         "cores": os.cpu_count(),
         "threads": threads,
         "load": round(os.getloadavg()[0], 2),
         "machine": platform.machine(),
         "python": platform.python_version(),
-    } | {name: version(name) for name in packages}
+    } | {name: _version(name) for name in ("jax", "jaxlib", "numpy", "grain", "torch")}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"

@@ -23,7 +23,7 @@ def config_flags(
       ValueError: an unknown flag or field, a value of the wrong type, a missing flag.
       FileNotFoundError: there is no such config.
     """
-    overrides, rest = _split(sys.argv[1:] if argv is None else argv)
+    overrides, rest = split_overrides(sys.argv[1:] if argv is None else argv)
     parser = _parser(job, extra_flags or {}, description)
     if "-h" in rest or "--help" in rest:
         _print_help(parser, rest)
@@ -51,7 +51,7 @@ def _parser(job: str, extra_flags: Mapping[str, dict], description: str) -> Pars
     return parser
 
 
-def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """(`--config.field=value` arguments, all others); `--config.field value` counts as one argument."""
     overrides, rest, tokens = [], [], list(argv)
     while tokens:

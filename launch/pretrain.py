@@ -49,7 +49,7 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     import jax
 
     from data_pipelines.pipeline import eval_batches, train_batches
-    from launch import pictures, started
+    from launch import compilation, pictures, started
     from launch.methods import entry
     from launch.run_folder import digest
     from selfpab_jax.models.functional import model_state, split
@@ -58,6 +58,7 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     from selfpab_jax.train.checkpoint import Checkpoints
     from selfpab_jax.train.metrics import MetricsWriter
 
+    compilation.keep_compiled()
     method, mesh, cfg, train, valid = started.start(config, workdir, resume=resume)
     data = config["data"]
     merge, params, extra = split(method.model)
@@ -106,6 +107,7 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
             pictures.draw(workdir, {name: value[0] for name, value in parts.items()}, method, entry(config).picture)
     final = sharding.on_host(state, mesh)
     if hosts.is_first():
+        print(compilation.report(), file=sys.stderr)
         print(f"step {final['step']}; state sha256 {digest(final)}; run folder {workdir}")
     return finished
 

@@ -1,6 +1,7 @@
 """The benchmark at tiny sizes: the file it writes, the table it prints, and its mistakes."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -8,7 +9,10 @@ import pytest
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.shards import Cut
 from launch import bench
+from launch.bench_columns import SCALING, STEPS
+from launch.bench_feed import made_up
 from launch.bench_timing import Seconds, compare, in_turns, table
+from launch.config_file import load_config
 
 
 def run(tmp_path, capsys, *flags: str) -> tuple[dict, str]:
@@ -31,29 +35,92 @@ def check(result: dict, printed: str, count: int) -> None:
     assert {"cores", "threads", "load", "jax", "torch"} <= result["machine"].keys()
 
 
+ROW = dict.fromkeys(STEPS, 1) | {"mesh": "one device"}
+TINY = ["--config=configs/selfpab.py:smoke", "--config.model.layers=1"]
+
+
+def test_steps_by_mesh_and_batch(tmp_path, capsys, prepared, monkeypatch, compile_cache):
+    """All that a row says, on one device and on four; needs no PyTorch."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr("launch.bench_peak.SIZES", {"cpu": (256, 1)})
+    monkeypatch.setattr("launch.bench_feed.FED_S", 0.1)
+    monkeypatch.setattr("launch.bench_mesh.TURN_S", 0.02)
+    flags = ["--what=step", *TINY, f"--data={prepared}", f"--trace={tmp_path}/profile"]
+    file = tmp_path / "bench.json"
+    code = bench.main([*flags, f"--json={file}", "--repeats=2", "--batch=4", "--mesh=data=1; data=2,tensor=2"])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    assert "PyTorch is left out: it is not installed" in printed.err
+    assert f"profile of 3 steps: open {tmp_path}/profile/" in printed.err
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    assert "compiled anew" in printed.err
+    result = json.loads(file.read_text())
+    assert result["rows"] == []
+    rows, shown = result["steps"], printed.out.splitlines()
+    named = [(row["mesh"], row["devices"], row["batch"]) for row in rows]
+    assert named == [("one device", 1, 4), ("data=2,tensor=2", 4, 4)]
+    for row, line in zip(rows, shown[2:], strict=False):
+        assert line.startswith(f"| {row['mesh']} | {row['devices']} | {row['batch']} | ")
+        assert 0 < row["step_min_s"] <= row["step_median_s"]
+        assert row["windows_per_s"] == pytest.approx(row["batch"] / row["step_median_s"])
+        # 599 frames: ends of 156 features, one block of width 16 and ff 32.
+        work = 6 * row["batch"] * (599 * 16 * (2 * 156 + 4 * 16 + 2 * 32) + 2 * 599**2 * 16)
+        assert row["tflop_per_step"] == pytest.approx(work / 1e12)
+        rate = row["tflop_per_step"] / row["step_min_s"]
+        assert row["utilisation"] == pytest.approx(rate / row["peak_tflop_per_s"])
+        assert 0 < row["waiting_share"] < 1 and row["stft_share"] > 0
+        assert row["input_windows_per_s"] > 0 and row["compile_s"] > 0
+        assert row["memory_by"] == "compiler" and row["memory_mib"] > 0
+    assert rows[1]["memory_mib"] < rows[0]["memory_mib"]  # the batch is split over two devices
+
+
 @pytest.mark.parametrize("method", ["selfpab", "mae"])
-def test_step_at_the_size_of_the_smoke_config(method, tmp_path, capsys):
-    result, printed = run(tmp_path, capsys, "--what=step", f"--config=configs/{method}.py:smoke", "--batch=2")
+def test_step_beside_pytorch_at_the_size_of_the_smoke_config(method, tmp_path, capsys, monkeypatch, compile_cache):
+    monkeypatch.setattr("launch.bench_peak.SIZES", {"cpu": (256, 1)})
+    monkeypatch.setattr("launch.bench_feed.FED_S", 0.1)
+    small = PrepareSettings(Cut(max_gap_s=300), subjects=1, hours=0.2)
+    if method == "mae":
+        small = PrepareSettings(Cut(sensors=("wrist",), rate_hz=30, window_s=60, max_gap_s=300), subjects=1, hours=0.2)
+    else:
+        monkeypatch.setattr("launch.bench_mesh._row", lambda *_: ROW)  # as measured above
+    monkeypatch.setattr("launch.bench_feed.made_up", lambda config: small)
+    flags = ["--what=step", f"--config=configs/{method}.py:smoke", "--config.model.layers=1", "--batch=2"]
+    result, printed = run(tmp_path, capsys, *flags)
     check(result, printed, 4)
+    assert [row["mesh"] for row in result["steps"]] == ["one device"]
+    assert printed.index("| one device |") < printed.index("| training step, batch 2: minimum |")
 
 
-def test_step_against_another_loss(tmp_path, capsys, monkeypatch):
-    """One that the benchmark says it does not know, and one that it only notices."""
+def test_windows_made_up_for_a_method_fit_it():
+    """What check_run asks of a prepared folder: channels, rate, a whole number of tokens."""
+    for name, sensors, rate, samples in (("selfpab", ("back", "thigh"), 50, 15_000), ("mae", ("wrist",), 30, 90_000)):
+        settings = made_up(json.loads(load_config(f"configs/{name}.py").to_json()))
+        assert (settings.cut.sensors, settings.cut.rate_hz, settings.cut.window) == (sensors, rate, samples)
+        assert settings.hours * 3600 > settings.cut.window_s
+
+
+def test_a_loss_that_pytorchs_side_does_not_know_is_left_out():
+    pytest.importorskip("torch")
+    from launch import bench_step
+
+    config = load_config("configs/mae.py:smoke")
+    config.spectrum.distance = "l1"
+    with pytest.raises(bench_step.LeftOut, match="spectrum.distance is l1, expected l2"):
+        bench_step.comparison(json.loads(config.to_json()), 2)
+    config = load_config("configs/selfpab.py:smoke")
+    config.model.dtype = "bfloat16"
+    with pytest.raises(bench_step.LeftOut, match="model.dtype is bfloat16"):
+        bench_step.comparison(json.loads(config.to_json()), 2)
+
+
+def test_a_step_against_another_loss_is_an_error(tmp_path, capsys, monkeypatch):
     pytest.importorskip("torch")
     from launch import bench_step_mae
 
-    config = tmp_path / "config.py"
-    config.write_text(
-        "from launch.config_file import load_config\n\n\ndef get_config():\n"
-        "    config = load_config('configs/mae.py')\n"
-        "    config.spectrum.distance = 'l1'\n    return config\n"
-    )
-    flags = ["--what=step", f"--json={tmp_path}/x", "--threads=1", "--batch=2"]
-    assert bench.main([*flags, f"--config={config}"]) == 2
-    assert "spectrum.distance is l1, expected l2: the comparison of training steps" in capsys.readouterr().err
     right = bench_step_mae.lmm
     monkeypatch.setattr(bench_step_mae, "lmm", lambda *given: 1.001 * right(*given))
-    assert bench.main([*flags, "--config=configs/mae.py:smoke"]) == 2
+    flags = ["--what=step", f"--json={tmp_path}/x", "--threads=1", "--batch=2", "--config=configs/mae.py:smoke"]
+    assert bench.main(flags) == 2
     assert "the losses on one batch are " in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
@@ -93,6 +160,15 @@ def test_without_pytorch_one_sentence_says_how_to_get_it(tmp_path, capsys, monke
     assert capsys.readouterr().err == f"selfpab bench: error: {expected}"
 
 
+def test_help_explains_each_column_and_imports_no_heavy_library():
+    program = "import sys; from launch import bench\ntry: bench.main(['--help'])\nexcept SystemExit: pass\n"
+    program += "print('heavy:', sorted({'jax', 'numpy', 'torch', 'grain'} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "heavy: []"
+    for column in (*STEPS.values(), *SCALING.values()):
+        assert f"  {column.heading:<17}{column.meaning}\n" in ran.stdout
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -101,6 +177,16 @@ def test_without_pytorch_one_sentence_says_how_to_get_it(tmp_path, capsys, monke
         (["--what=stft", "--json=x.json", "--batch=0"], "--batch is 0, expected 1 or more"),
         (["--what=stft", "--json=x.json", "--threads=9999"], "--threads is 9999, expected at most"),
         (["--what=all", "--json=x.json", "--repeat=3"], "unknown flag --repeat; did you mean --repeats?"),
+        (["--what=step", "--json=x.json", "--batch=4,0"], "--batch is 0, expected 1 or more"),
+        (["--what=stft", "--json=x.json", "--batch=4,8"], "--batch: --what stft measures one batch size"),
+        (["--what=stft", "--json=x.json", "--mesh=data=2"], "--mesh belongs to --what step, found --what stft"),
+        (["--what=step", "--json=x.json", "--processes=2"], "--processes belongs to --what input"),
+        (["--what=all", "--json=x.json", "--config.seed=1"], "--config.seed belongs to --what step"),
+        (["--what=step", "--json=x.json", "--config.mesh.data=1"], "--config.mesh.data has no effect here: say --mesh"),
+        (["--what=step", "--json=x.json", "--mesh=date=2"], "--mesh is 'date=2', expected axes among data, fsdp"),
+        (["--what=step", "--json=x.json", "--config.sed=1"], "has no field sed; did you mean seed?"),
+        (["--what=step", "--json=x.json", "--mesh=data=64"], "XLA_FLAGS=--xla_force_host_platform_device_count=64"),
+        (["--what=step", "--json=x.json", "--mesh=data=4", "--batch=6"], "expected a multiple of the 4 devices"),
     ],
 )
 def test_wrong_flags(flags, sentence, capsys):

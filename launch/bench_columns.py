@@ -1,0 +1,73 @@
+"""The columns of the benchmark's own tables: heading, format and meaning, for the tables and for `--help`."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+
+class Column(NamedTuple):
+    """A field of the JSON rows as a column: what stands above it, how a value is written, what it means."""
+
+    heading: str
+    form: str
+    meaning: str
+
+
+STEPS = {
+    "mesh": Column("mesh", "{}", "devices along each axis"),
+    "devices": Column("devices", "{}", "their product"),
+    "batch": Column("batch", "{}", "windows of a step, over all devices"),
+    "step_min_s": Column("step s, min", "{:.4g}", "fastest step, its batch already on the devices"),
+    "step_median_s": Column("median", "{:.4g}", "median of the rounds"),
+    "windows_per_s": Column("windows/s", "{:,.4g}", "batch / median step"),
+    "tflop_per_step": Column("TFLOP/step", "{:.4g}", "matrix products, counted from the sizes: forward x 3"),
+    "peak_tflop_per_s": Column("peak TFLOP/s", "{:.4g}", "best square matrix product on the mesh, same dtype"),
+    "utilisation": Column("utilisation", "{:.1%}", "TFLOP/step / fastest step / peak"),
+    "input_windows_per_s": Column("input windows/s", "{:,.4g}", "what the pipeline reads on its own, median"),
+    "waiting_share": Column("waiting", "{:.1%}", "share of steps fed by the pipeline spent in next()"),
+    "stft_share": Column("STFT share", "{:.1%}", "the input transformation, forward alone, / step"),
+    "memory_mib": Column("MiB/device", "{:,.0f}", "peak of the allocator where it counts, else the compiler's plan"),
+    "compile_s": Column("compile s", "{:.1f}", "tracing and compiling the step, or reading it from the cache"),
+}  # fmt: skip
+
+SCALING = {
+    "processes": Column("processes", "{}", "that read at the same time, each its rows of every global batch"),
+    "batch": Column("rows each", "{}", "windows of a process's part of a batch"),
+    "batches_per_s": Column("batches/s each", "{:,.4g}", "median over rounds of the mean over processes"),
+    "ratio": Column("of one", "{:.2f}", "batches/s / that of one process; 1 is perfect"),
+    "slowest": Column("slowest", "{:,.4g}", "batches/s of the slowest process, median over rounds"),
+    "windows_per_s": Column("windows/s, all", "{:,.4g}", "of all processes together"),
+}
+
+CHECKPOINT = {
+    "bytes": Column("bytes", "{:,}", "of a checkpoint on disk, every value random"),
+    "call_s": Column("call s", "{:.3f}", "that saving holds the training loop up; this and the next two medians"),
+    "saved_s": Column("saved s", "{:.2f}", "until it is on disk, in the background"),
+    "restored_s": Column("restored s", "{:.2f}", "reading, verifying and spreading it over the devices"),
+}
+
+RESTART = {
+    "ended_s": Column(
+        "ended s", "{:.2f}", "from the kill of one of two processes until the other has been stopped too"
+    ),
+    "under_way_s": Column("under way s", "{:.1f}", "from the next start until it trains beyond where it was"),
+}
+
+# By the field of the JSON.
+TABLES = {"steps": STEPS, "scaling": SCALING, "checkpoint": CHECKPOINT, "restart": RESTART}
+TITLES = ("training steps", "input by several processes", "checkpoints", "a killed process")
+
+
+def markdown(columns: Mapping[str, Column], rows: Sequence[Mapping]) -> str:
+    """The rows as a Markdown table."""
+    lines = [[column.heading for column in columns.values()], ["---:"] * len(columns)]
+    lines += [[column.form.format(row[name]) for name, column in columns.items()] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def meanings() -> str:
+    """The columns of all tables, a line each."""
+    text = ""
+    for title, columns in zip(TITLES, TABLES.values(), strict=True):
+        text += f"\ncolumns of the table of {title}:\n"
+        text += "".join(f"  {column.heading:<17}{column.meaning}\n" for column in columns.values())
+    return text

@@ -1,0 +1,83 @@
+"""What each kind of measurement of `selfpab bench` runs; modules are imported when they are needed."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+
+from launch.bench_line import KINDS
+
+
+def measure(what: str, flags: argparse.Namespace, torch: bool) -> dict[str, list]:
+    """What one kind of measurement adds to the result."""
+    _, batch, repeats = KINDS[what]
+    batches, repeats = flags.batch or [batch], flags.repeats or repeats
+    if what == "step":
+        return _steps(flags, batches, repeats, torch)
+    if what == "encode":
+        from launch import bench_encode
+
+        return {"rows": bench_encode.measure(batches[0], repeats, flags.config, flags.data)}
+    if what == "stft":
+        from launch import bench_stft
+
+        return {"rows": bench_stft.measure(batches[0], repeats)}
+    if what == "checkpoint":
+        from launch import bench_checkpoint
+
+        return {"checkpoint": [bench_checkpoint.measure(_config(flags), repeats)]}
+    if what == "restart":
+        from launch import bench_restart
+
+        return {"restart": [bench_restart.measure(repeats)]}
+    if flags.processes:
+        from launch import bench_scale
+
+        return {"scaling": bench_scale.measure(flags.processes, batches[0], repeats, flags.data)}
+    from launch import bench_input
+
+    return {"rows": bench_input.measure(batches[0], repeats, flags.data)}
+
+
+def _steps(flags: argparse.Namespace, batches: list[int], repeats: int, torch: bool) -> dict[str, list]:
+    from launch import bench_devices, bench_mesh, compilation
+
+    config = _config(flags)
+    compilation.keep_compiled()
+    meshes = bench_devices.meshes(flags.mesh)
+    bench_devices.check(config, meshes, batches)
+    pytorch = _beside(config, batches[0], bench_devices.on_one_cpu(meshes), torch)
+    steps = bench_mesh.measure(config, meshes, batches, repeats, flags.data, flags.trace)
+    rows = pytorch(repeats) if pytorch else []
+    say(compilation.report())
+    return {"steps": steps, "rows": rows}
+
+
+def _config(flags: argparse.Namespace) -> dict:
+    from launch.config_file import load_config, set_field
+
+    config = load_config(flags.config)
+    for override in flags.overrides:
+        set_field(config, override, flags.config)
+    return json.loads(config.to_json())
+
+
+def _beside(config: dict, batch: int, on_one_cpu: bool, torch: bool) -> Callable[[int], list] | None:
+    """rounds -> the comparison with PyTorch, checked before anything is measured; None where it is left out."""
+    if not torch:
+        why = "it is not installed (pip install -e '.[torch]')"
+    elif not on_one_cpu:
+        why = "it is compared on one CPU device"
+    else:
+        from launch import bench_step
+
+        try:
+            return bench_step.comparison(config, batch)
+        except bench_step.LeftOut as reason:
+            why = str(reason)
+    say(f"PyTorch is left out: {why}")
+    return None
+
+
+def say(what: str) -> None:
+    print(what, file=sys.stderr)
