@@ -9,6 +9,7 @@ All processes save together, each its parts. Each reads the whole, to verify it 
 
 import dataclasses
 import json
+import logging
 import math
 import os
 import warnings
@@ -28,9 +29,11 @@ from selfpab_jax.train.metrics import LowestMetric
 from selfpab_jax.train.sharding import abstract, spread
 from selfpab_jax.train.stop import RunFailed
 
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)  # what fails is raised as well
 State = dict[str, Any]  # {"params", "opt_state", "model_state", "step", "skipped", "bad_streak"}
 Meta = dict[str, Any]
 
+PEERS_S = 300  # that one process's writing may take longer than another's; one whose disk is full never comes
 _OWN_ITEMS = ("params", "model_state")  # every other entry of the state goes into the item "train"
 _TABLES = "checksums"
 _META_FILE = "meta/metadata"  # the name is Orbax's
@@ -62,6 +65,7 @@ class Checkpoints:
                 # Opening reads no metadata, so that one damaged step does not hide the others.
                 lightweight_initialize=True,
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+                async_options=ocp.AsyncOptions(timeout_secs=PEERS_S),
             ),
         )
         # Reads without waiting for other processes: one of them may find damage where the others find none.

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from jax._src import distributed
 from selfpab_jax.train.stop import RunFailed
 
 WAIT_S = 600  # hosts of one job may start minutes apart
+LEAVE_S = 3
 _NUMBERS = itertools.count()
 
 
@@ -83,10 +85,23 @@ def losses_named() -> Iterator[None]:
 
 
 def leave(status: int) -> None:
-    """Ends this process at once where it is one of several: a clean exit would wait for the others to come along."""
+    """Ends this process at once where it is one of several: a clean exit would wait for the others to come along.
+
+    The first one takes the coordination service with it, and what still asks that aborts; so it lets the others, if
+    they leave as well, go before.
+    """
     if jax.distributed.is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
+        client, deadline = distributed.global_state.client, time.monotonic() + LEAVE_S
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            if not is_first():
+                client.key_value_set(f"selfpab/left/{jax.process_index()}", "")
+                os._exit(status)
+            for other in range(1, jax.process_count()):
+                left = max(deadline - time.monotonic(), 0)
+                client.blocking_key_value_get(f"selfpab/left/{other}", int(1000 * left))
+            time.sleep(0.5)  # between their last word and their end
         os._exit(status)
 
 

@@ -1,5 +1,6 @@
 """Metrics as JSON lines (the source of truth) and as TensorBoard event files."""
 
+import contextlib
 import json
 import os
 import time
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from tensorboardX import SummaryWriter
+
+from selfpab_jax.train.stop import RunFailed
 
 
 def read_metrics(file: Path) -> list[dict]:
@@ -53,24 +56,32 @@ class MetricsWriter:
         draft.write_text("".join(json.dumps(row) + "\n" for row in kept))
         os.replace(draft, self._file)
         self._stream = self._file.open("a", buffering=1)
-        self._tensorboard = SummaryWriter(str(Path(folder) / "tensorboard"), purge_step=resume_step + 1)
+        # Its thread dies of a full disk, and a bounded queue would then hold up the training for good.
+        how = {"purge_step": resume_step + 1, "max_queue": 0}
+        self._tensorboard = SummaryWriter(str(Path(folder) / "tensorboard"), **how)
 
     def has(self, step: int, name: str) -> bool:
         """Whether the last row of `step`, written before the run was interrupted, has a value of that name."""
         return name in self._names.get(step, ())
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """One row: the step, the time (s since 1970) and the values."""
+        """One row: the step, the time (s since 1970) and the values; RunFailed where it cannot be written."""
         if not self._writes:
             return
-        self._stream.write(json.dumps({"step": step, "time": round(time.time(), 3)} | values) + "\n")
+        try:
+            self._stream.write(json.dumps({"step": step, "time": round(time.time(), 3)} | values) + "\n")
+        except OSError as error:
+            raise RunFailed(f"{self._file}: cannot be written ({error.strerror})") from error
         for name, value in values.items():
             self._tensorboard.add_scalar(name, value, step)
 
     def close(self) -> None:
         if self._writes:
-            self._stream.close()
-            self._tensorboard.close()
+            # What could not be written has been said, or is TensorBoard's copy only; the error under way must not be
+            # hidden by another.
+            for part in (self._stream, self._tensorboard):
+                with contextlib.suppress(OSError):
+                    part.close()
 
     def __enter__(self) -> "MetricsWriter":
         return self
