@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _plan(argv: Sequence[str] | None) -> None:
     parser = Parser("plan", DESCRIPTION)
-    parser.add_argument("--bench", metavar="F", type=Path, required=True, help="JSON of `selfpab bench --what all`")
+    bench = "JSON of `selfpab bench --what all`; repeatable, what is in a later one counts"
+    parser.add_argument("--bench", metavar="F", type=Path, action="append", required=True, help=bench)
     parser.add_argument("--data", metavar="DIR", action="append", required=True, help="a prepared folder; repeatable")
     parser.add_argument("--hours", type=float, default=100_000, help="of recording (default: %(default)g)")
     parser.add_argument("--epochs", type=float, default=50, help="passes over them (default: %(default)g)")
@@ -48,13 +49,15 @@ def gather(flags: argparse.Namespace) -> dict:
     from data_pipelines.manifest import read_manifest
 
     try:
-        bench = json.loads(flags.bench.read_text())
+        bench: dict = {}
+        for file in flags.bench:
+            bench |= {name: found for name, found in json.loads(file.read_text()).items() if found}
         chosen = {"step": max(bench["steps"], key=lambda row: row["utilisation"])}
         chosen["input"] = next(row["ours"] for row in bench["rows"] if row["what"] == INPUT and row["unit"] == PER_CORE)
         chosen |= {"machine": bench["machine"]} | {name: bench[name][0] for name in ("checkpoint", "restart")}
     except (ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
         raise ValueError(
-            f"{flags.bench}: {type(error).__name__} ({error}), expected the JSON of `selfpab bench --what all`"
+            f"--bench {file}: {type(error).__name__} ({error}), expected the JSON of `selfpab bench --what all`"
         ) from error
     storage = []
     for folder in flags.data:

@@ -1,13 +1,13 @@
 """`selfpab pretrain`: pre-trains an encoder on a prepared folder, as one process or as one of many."""
 
 import json
-import os
 import sys
 from functools import partial
 from pathlib import Path
 
 from launch import cluster
-from launch.command_line import config_flags, run_job
+from launch.command_line import config_flags
+from launch.joined import joined, run_joined
 from selfpab_jax.train.stop import EXIT_STATUS, StopRequest
 
 DESCRIPTION = """Pre-trains an encoder on the windows of a prepared folder; a second call with --resume goes on.
@@ -16,27 +16,16 @@ Every process of a run on several hosts gets the same command; SLURM, Kubernetes
 
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 75 stopped early (run again with --resume), 2 a mistake, 1 a failed run."""
-    status = run_job("pretrain", partial(_pretrain, argv))
-    if status not in (0, EXIT_STATUS) and "jax" in sys.modules:
-        from selfpab_jax.train import hosts
-
-        hosts.leave(status)
-    return status
+    return run_joined("pretrain", partial(_pretrain, argv))
 
 
 def _pretrain(argv: list[str] | None) -> int:
     # First of all, so that a stop is answered during the heavy imports and the first compilation too.
     with StopRequest() as stop:
         config, flags = config_flags("pretrain", argv, cluster.FLAGS, description=DESCRIPTION)
-        place = cluster.place(flags, os.environ)
-        if place:
-            cluster.connect(place, flags.heartbeat)
-            stop.nothing_to_save = False  # from now on processes stop together
-        from selfpab_jax.train import hosts
-
-        with hosts.losses_named():
+        with joined(flags, stop) as first:
             finished = run(json.loads(config.to_json()), Path(flags.workdir), resume=flags.resume, stop=stop)
-    if not finished and (place is None or place.process == 0):
+    if not finished and first:
         print(f"stopped early and saved; go on with: selfpab pretrain ... --workdir={flags.workdir} --resume")
     return 0 if finished else EXIT_STATUS
 
@@ -59,7 +48,7 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
     from selfpab_jax.train.metrics import MetricsWriter
 
     compilation.keep_compiled()
-    method, mesh, cfg, train, valid = started.start(config, workdir, resume=resume)
+    method, mesh, cfg, train, valid, held = started.start(config, workdir, resume=resume)
     data = config["data"]
     merge, params, extra = split(method.model)
     optimizer, schedule = optim.adamw(optim.OptimizerConfig(**config["optimizer"]), cfg.steps)
@@ -75,7 +64,7 @@ def run(config: dict, workdir: Path, *, resume: bool, stop: StopRequest) -> bool
         with eval_batches(data["dir"], batch=data["batch_size"], indices=valid, rows=rows) as host_batches:
             yield from map(put, host_batches)
 
-    with Checkpoints(workdir / "checkpoints", keep_every=cfg.keep_every) as checkpoints:
+    with held, Checkpoints(workdir / "checkpoints", keep_every=cfg.keep_every) as checkpoints:
         restored = checkpoints.restore_latest(state) if resume else None
         state = state if restored is None else restored[0]
         made = (method.objective, merge, model_state, optimizer, schedule, state, cfg.accumulate)

@@ -1,10 +1,12 @@
 """The run folder: opened for a run, read by other jobs."""
 
+import fcntl
 import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -83,6 +85,23 @@ def open_run_folder(folder: Path, config: Mapping, *, resume: bool, may_differ: 
     if names:
         differences = "; ".join(f"{n} is {old.get(n)!r} there and {new.get(n)!r} here" for n in names)
         raise ValueError(f"--resume: the run in {folder} has another config: {differences}")
+
+
+def hold(folder: Path) -> IO:
+    """An open file that keeps other runs out of a run folder until it is closed or its process ends.
+
+    Raises:
+      ValueError: a run is under way in it.
+    """
+    file = (folder / ".lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ValueError(f"--workdir: a run is under way in {folder}: wait for its end, or name another") from None
+    except OSError:
+        pass  # a file system without locks
+    return file
 
 
 def digest(tree) -> str:

@@ -1,5 +1,6 @@
 """The start of a pre-training run: everything that can be wrong is found before anything is compiled or written."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from data_pipelines.manifest import npz_bytes, read_manifest, read_normalization
 from data_pipelines.splits import split_indices
 from launch import agreement
 from launch.methods import build, check_run
-from launch.run_folder import open_run_folder
+from launch.run_folder import hold, open_run_folder
 from selfpab_jax.models.functional import parameter_count, split
 from selfpab_jax.objectives.method import Method
 from selfpab_jax.train import hosts, sharding
@@ -26,13 +27,17 @@ MAY_DIFFER = (
 
 
 class Start(NamedTuple):
-    """What a run begins with: method, mesh, when things happen, window numbers to train and to validate on."""
+    """What a run begins with: method, mesh, when things happen, window numbers to train and to validate on.
+
+    held: keeps other runs out of the run folder until it is closed.
+    """
 
     method: Method
     mesh: Mesh
     cfg: LoopConfig
     train: np.ndarray
     valid: np.ndarray
+    held: contextlib.AbstractContextManager
 
 
 def start(config: dict, workdir: Path, *, resume: bool) -> Start:
@@ -53,6 +58,7 @@ def start(config: dict, workdir: Path, *, resume: bool) -> Start:
         share = (data["split"], data["valid_fraction"], data["split_seed"])
         train, valid = split_indices(manifest, *share, hours=data["hours"] or None)
     agreement.check_same(config, manifest["hash"])
+    held = contextlib.nullcontext()
     with hosts.together():
         method = build(config, normalization)
         check_run(method, manifest, data)
@@ -60,6 +66,7 @@ def start(config: dict, workdir: Path, *, resume: bool) -> Start:
             # The manifest's hash stands for the data: a run is not resumed on other windows.
             described = config | {"data_hash": manifest["hash"]}
             open_run_folder(workdir, described, resume=resume, may_differ=MAY_DIFFER)
+            held = hold(workdir)
             write_atomically(workdir / "normalization.npz", npz_bytes(normalization))
             write_atomically(workdir / "data_manifest.json", (Path(data["dir"]) / "manifest.json").read_bytes())
     agreement.check_shared(workdir / "data_manifest.json")
@@ -71,4 +78,4 @@ def start(config: dict, workdir: Path, *, resume: bool) -> Start:
             f"({cfg.steps * data['batch_size'] / len(train):.1f} epochs)",
             file=sys.stderr,
         )
-    return Start(method, mesh, cfg, train, valid)
+    return Start(method, mesh, cfg, train, valid, held)

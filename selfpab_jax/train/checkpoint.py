@@ -32,7 +32,6 @@ from selfpab_jax.train.stop import RunFailed
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)  # what fails is raised as well
 State = dict[str, Any]  # {"params", "opt_state", "model_state", "step", "skipped", "bad_streak"}
 Meta = dict[str, Any]
-
 PEERS_S = 300  # that one process's writing may take longer than another's; one whose disk is full never comes
 _OWN_ITEMS = ("params", "model_state")  # every other entry of the state goes into the item "train"
 _TABLES = "checksums"
@@ -43,9 +42,8 @@ _VERSIONS = {"jax": jax.__version__, "orbax": ocp.__version__, "numpy": np.__ver
 class Checkpoints:
     """The checkpoints of one run: the newest `keep`, the one with the lowest metric, multiples of `keep_every`.
 
-    folder: created if absent; what a killed process left unfinished in it is removed.
-    read_only: for readers of a run that may still be training. Nothing in the folder is created, removed or
-    moved, and a missing folder raises FileNotFoundError.
+    folder: created if absent; what a killed process left unfinished in it is removed. read_only: for readers of a run
+    that may still be training; nothing in the folder is changed, and a missing one raises FileNotFoundError.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, keep: int = 2, keep_every: int = 0, read_only: bool = False):
@@ -87,9 +85,8 @@ class Checkpoints:
     def save(self, step: int, state: State, meta: Meta, *, metric: float | None = None, wait: bool = False) -> bool:
         """True once `state` is being saved as `step`, False where that step has been saved before.
 
-        The newest step is saved anew if it had no metric and now gets one.
-
-        What is saved are the values at the time of the call; the caller may donate the buffers at once.
+        The newest step is saved anew if it had no metric and now gets one. What is saved are the values at the time of
+        the call; the caller may donate the buffers at once.
         meta: plain JSON; "step", "metric" and "versions" are added. metric: the lower the better; a step
         without one, or with NaN, is never the best. wait: return when all is on disk.
         Raises ValueError, with nothing written, on a non-finite leaf; RunFailed if a save failed.
@@ -107,15 +104,17 @@ class Checkpoints:
         checksums.refuse_non_finite(step, leaves)
         meta = checksums.as_json({**meta, "step": step, "metric": metric, "versions": _VERSIONS})
         items = {name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()}
-        items |= {"meta": ocp.args.JsonSave(meta), "checksums": _ChecksumSave(step, leaves, meta)}
+        items |= {"meta": ocp.args.JsonSave(meta), _TABLES: _ChecksumSave(step, leaves, meta)}
         if metric is not None:
             self._metrics[step] = metric
         if step == newest:
             self._manager.delete(step)
         try:
             self._manager.save(step, args=ocp.args.Composite(**items))
-        except Exception:
+        except Exception as error:
             self._metrics.pop(step, None)  # else a step that does not exist could count as the best
+            if isinstance(error, OSError):
+                raise RunFailed(f"{self._folder}: saving failed ({checksums.one_line(error)}).") from error
             raise
         if wait:
             self.wait()

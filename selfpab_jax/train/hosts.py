@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,6 +92,8 @@ def leave(status: int) -> None:
     they leave as well, go before.
     """
     if jax.distributed.is_initialized():
+        if sys.exc_info()[0]:
+            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
         client, deadline = distributed.global_state.client, time.monotonic() + LEAVE_S

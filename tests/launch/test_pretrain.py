@@ -19,6 +19,7 @@ import pytest
 from data_pipelines.prepare import PrepareSettings, prepare
 from launch.config_file import load_config
 from launch.pretrain import main
+from launch.run_folder import hold
 from selfpab_jax.train import optim
 from selfpab_jax.train.loop import LoopConfig
 from selfpab_jax.train.metrics import read_metrics
@@ -192,6 +193,9 @@ def test_what_is_refused_changes_nothing(pretrain, tmp_path, reference):
         run = pretrain(*argv)
         assert (run.status, run.out) == (2, "")
         assert run.err.startswith(f"selfpab pretrain: error: {sentence}") and run.err.count("\n") == 1
+    with hold(workdir):
+        run = pretrain(workdir, "--resume")
+    assert run.status == 2 and f"--workdir: a run is under way in {workdir}: wait for its end" in run.err
     assert contents(workdir) == before
 
 
