@@ -28,10 +28,11 @@ def _plan(argv: Sequence[str] | None) -> None:
     parser.add_argument("--data", metavar="DIR", action="append", required=True, help="a prepared folder; repeatable")
     parser.add_argument("--hours", type=float, default=100_000, help="of recording (default: %(default)g)")
     parser.add_argument("--epochs", type=float, default=50, help="passes over them (default: %(default)g)")
+    parser.add_argument("--batch", type=int, default=64, help="windows a step, over all devices (default: %(default)s)")
     parser.add_argument("--devices", type=int, default=8, help="accelerators at work together (default: %(default)s)")
     parser.add_argument("--out", metavar="F.md", type=Path, help="file to write instead of the terminal")
     flags = parser.parse_args(argv)
-    for name in ("hours", "epochs", "devices"):
+    for name in ("hours", "epochs", "batch", "devices"):
         if not 0 < vars(flags)[name] < math.inf:
             parser.error(f"--{name} is {vars(flags)[name]:g}, expected a positive number")
     text = render(gather(flags))
@@ -68,13 +69,13 @@ def gather(flags: argparse.Namespace) -> dict:
         )
         facts = {"name": Path(folder).resolve().name, "bytes": size, "hours": kept / 3600}
         storage.append(facts | {"rate_hz": manifest["sample_rate_hz"], "channels": len(manifest["channels"])})
-    asked = {name: vars(flags)[name] for name in ("hours", "epochs", "devices")}
+    asked = {name: vars(flags)[name] for name in ("hours", "epochs", "batch", "devices")}
     return asked | {"storage": storage} | chosen
 
 
 def render(facts: Mapping) -> str:
     """The plan as Markdown, the numbers it rests on in its last line."""
-    return "\n\n".join([*sections(facts), MEASURED + json.dumps(facts, sort_keys=True) + " -->"]) + "\n"
+    return "\n\n".join([*sections(facts), MEASURED + json.dumps(facts) + " -->"]) + "\n"
 
 
 def measured_in(text: str) -> dict:

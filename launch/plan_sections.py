@@ -17,14 +17,14 @@ def sections(facts: Mapping) -> list[str]:
     """Headings and paragraphs of the plan, in order."""
     step, hours, devices = facts["step"], facts["hours"], facts["devices"]
     windows = hours * TRAINED * 3600 / WINDOW_S
-    steps = facts["epochs"] * windows / step["batch"]
-    tflop = steps * step["tflop_per_step"]
+    steps = facts["epochs"] * windows / facts["batch"]
+    tflop = steps * facts["batch"] * step["tflop_per_step"] / step["batch"]
     machine = "; ".join(f"{name} {value}" for name, value in facts["machine"].items())
     return [
         f"# Pre-training on {hours:,.0f} hours",
         f"{facts['epochs']:g} epochs on {devices} devices; worked out by `selfpab plan`, measured on: {machine}.",
         *_storage(facts["storage"], hours),
-        *_computing(step, windows, steps, tflop),
+        *_computing(facts, windows, steps, tflop),
         *_reading(facts, windows * facts["epochs"] / tflop),
         *_failures(facts, tflop),
     ]
@@ -49,10 +49,11 @@ def _storage(storage: list[Mapping], hours: float) -> list[str]:
     return ["## Storage", _table(["data", "recorded", "hours measured", "MB/hour", f"GB for {hours:,.0f} h"], rows)]
 
 
-def _computing(step: Mapping, windows: float, steps: float, tflop: float) -> list[str]:
+def _computing(facts: Mapping, windows: float, steps: float, tflop: float) -> list[str]:
+    step = facts["step"]
     own = _hours(tflop, step["peak_tflop_per_s"], step["utilisation"])
     said = (
-        f"{windows:,.0f} windows an epoch, {steps:,.0f} steps of {step['batch']}, "
+        f"{windows:,.0f} windows an epoch, {steps:,.0f} steps of {facts['batch']}, "
         f"{step['tflop_per_step'] / step['batch']:.4g} TFLOP a window: {tflop * 1e12:.3g} FLOP. Measured, on "
         f"{step['devices']} {step['device']} device(s), {step['dtype']}: {step['utilisation']:.0%} of a matmul peak of "
         f"{step['peak_tflop_per_s']:.3g} TFLOP/s, which makes {own:,.0f} device-hours there. Elsewhere, at assumed "
