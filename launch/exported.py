@@ -13,6 +13,7 @@ from selfpab_jax import __version__
 from selfpab_jax.interop.exports import Exported
 from selfpab_jax.interop.hyper_parameters import to_published
 from selfpab_jax.interop.names import positions
+from selfpab_jax.models.depth import COMPUTING
 from selfpab_jax.models.functional import parameter_count
 from selfpab_jax.objectives.selfpab import statistics
 from selfpab_jax.signals.stft import CHANNELS, HOP, N_FFT, SAMPLE_RATE_HZ, sensor_channels
@@ -42,7 +43,7 @@ def load_exported(folder: Path, which: str, license: str) -> tuple[Exported, int
         "frame_samples": N_FFT,
         "hop_samples": HOP,
         "magnitude": config["magnitude"],
-        "model": config["model"],
+        "model": {name: value for name, value in config["model"].items() if name not in COMPUTING},
         "parameters": parameter_count(params) + (parameter_count(head) if head else 0),
         "classifier": classifier,
         "training": training(folder, config, step),

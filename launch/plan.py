@@ -56,7 +56,7 @@ def gather(flags: argparse.Namespace) -> dict:
         chosen = {"step": max(bench["steps"], key=lambda row: row["utilisation"])}
         chosen["input"] = next(row["ours"] for row in bench["rows"] if row["what"] == INPUT and row["unit"] == PER_CORE)
         chosen |= {"machine": bench["machine"]} | {name: bench[name][0] for name in ("checkpoint", "restart")}
-    except (ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise ValueError(
             f"--bench {file}: {type(error).__name__} ({error}), expected the JSON of `selfpab bench --what all`"
         ) from error

@@ -14,16 +14,15 @@ from data_pipelines.splits import split_indices
 from launch import agreement
 from launch.methods import build, check_run
 from launch.run_folder import hold, open_run_folder
+from selfpab_jax.models.depth import COMPUTING
 from selfpab_jax.models.functional import parameter_count, split
 from selfpab_jax.objectives.method import Method
 from selfpab_jax.train import hosts, sharding
 from selfpab_jax.train.loop import LoopConfig
 
 # What a resumed run may change: where things lie and how they are computed, not what is computed.
-MAY_DIFFER = (
-    "data.dir", "mesh.data", "mesh.fsdp", "mesh.tensor", "model.attention", "model.remat", "model.scan",
-    "train.accumulate", "train.stall_s",
-)  # fmt: skip
+MAY_DIFFER = ("data.dir", *(f"mesh.{axis}" for axis in sharding.AXES), *(f"model.{name}" for name in COMPUTING))
+MAY_DIFFER += ("train.accumulate", "train.stall_s")
 
 
 class Start(NamedTuple):

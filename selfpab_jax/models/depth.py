@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+COMPUTING = ("attention", "remat", "scan")  # fields of the models' configs that say how they compute, not what
+
 
 def apply_blocks(blocks: Sequence[nnx.Module], call: Callable, x, *, remat: bool, scan: bool) -> list:
     """The input and the output of every block, L + 1 arrays.

@@ -72,7 +72,7 @@ class Checkpoints:
         alone = {"multiprocessing_options": ocp.options.MultiprocessingOptions(**alone)}
         handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(**alone))
         self._reader = ocp.Checkpointer(handler, **alone)
-        self._metrics.update(self._read_metrics(warn=False))
+        self._metrics.update(hosts.from_first(list(self._read_metrics(warn=False).items())))
 
     def steps(self) -> list[int]:
         """Steps in the folder, oldest first; the last may be in the making, and none is verified."""
@@ -128,7 +128,7 @@ class Checkpoints:
         Raises ValueError on a missing or extra leaf, another shape or dtype, and if every step is damaged.
         """
         self.wait()
-        newest_first = self.steps()[::-1]
+        newest_first = hosts.from_first(self.steps())[::-1]  # network file systems show some hosts a new step late
         if not newest_first:
             return None
         step, state, meta = self._first_sound(newest_first, abstract(target_state), None)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+EARLIER = "checksums.json"  # the one table of checkpoints from before several processes could save: of whole leaves
 Records = dict[str, dict[str, Any]]  # {'/'-joined path: {"shape", "dtype", "parts": [{"start", "shape", "crc32"}]}}
 
 
@@ -93,17 +94,22 @@ def read_verified(step: int, tables: Path, meta_file: Path) -> tuple[Records, di
     records: Records = {}
     try:
         meta, count, number = json.loads(meta_file.read_bytes()), 1, 0
+        earlier = (tables / EARLIER).exists()
         while number < count:
-            table = json.loads((tables / f"{number}.json").read_bytes())
+            table = json.loads((tables / (EARLIER if earlier else f"{number}.json")).read_bytes())
             table_crc32 = table.pop("table_crc32")
             if table_crc32 != json_crc32(table) or table["step"] != step:
                 raise Damaged("its list of checksums does not match its own checksum")
             if table["meta_crc32"] != json_crc32(meta):
                 raise Damaged("its meta does not match its checksum")
             for path, record in table["leaves"].items():
-                known = records.setdefault(path, {**record, "parts": []})
-                known["parts"] += record["parts"]
-            number, count = number + 1, table["processes"]
+                known = records.setdefault(path, {"shape": record["shape"], "dtype": record["dtype"], "parts": []})
+                if earlier:
+                    start = [0] * len(record["shape"])
+                    known["parts"] += [{"start": start, "shape": record["shape"], "crc32": record["crc32"]}]
+                else:
+                    known["parts"] += record["parts"]
+            number, count = number + 1, 1 if earlier else table["processes"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"its checksums or meta cannot be read ({one_line(error)})") from error
     return records, meta

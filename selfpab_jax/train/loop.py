@@ -108,6 +108,7 @@ def fit(
                 checkpoints.check_for_errors()
             if pending and (step % cfg.log_every == 0 or step == cfg.steps):
                 values = train_means(jax.device_get(pending))  # one transfer
+                watch.beat()
                 stopping |= bool(values.pop("train/stop"))
                 spent = time.perf_counter() - since
                 values |= {"train/windows_per_s": len(pending) * len(batch["acceleration"]) / spent}

@@ -44,7 +44,7 @@ def test_the_shipped_plan_is_worked_out():
     assert render(measured_in(text)) == text
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"steps": [], "rows": []}'])
+@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"steps": [], "rows": []}'])
 def test_a_file_that_is_no_bench(tmp_path, capsys, content):
     (tmp_path / "x.json").write_text(content)
     assert main([f"--bench={tmp_path}/x.json", f"--data={tmp_path}"]) == 2

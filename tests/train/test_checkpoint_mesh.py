@@ -1,5 +1,8 @@
 """A state saved on one mesh and restored on others is the same, bit for bit; so is the loss of the next step."""
 
+import json
+import zlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,9 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from selfpab_jax.train import hosts
 from selfpab_jax.train.checkpoint import Checkpoints
+from selfpab_jax.train.checksums import part_record
 from selfpab_jax.train.sharding import MeshConfig, make_mesh, on_host, to_devices
 from selfpab_jax.train.step import init_state, make_valid_step
 
@@ -88,3 +93,38 @@ def test_a_chain_of_restarts_on_fewer_devices(tmp_path, assert_same):
             assert checkpoints.save(step, state, {}, wait=True)
     assert specs(state) == {P(), P(None), P(None, None)} and len(state["params"]["up"].sharding.device_set) == 1
     assert_same(on_host(state, mesh), expected)
+
+
+def test_a_step_is_restored_on_all_processes_or_on_none(tmp_path, monkeypatch, save_all, assert_same):
+    """A process that sees a newer step than the first one, or its metric, goes by what the first one sees."""
+    states = save_all(tmp_path, [1, 2], metrics={1: 2.0, 2: 1.0})
+    monkeypatch.setattr(hosts, "from_first", lambda seen: [one for one in seen if one in (1, (1, 2.0))])
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        found, meta = checkpoints.restore_latest(states[1])
+        assert checkpoints.best_metric() == 2.0
+    assert meta["step"] == 1
+    assert_same(found, states[1])
+
+
+def test_checkpoints_from_before_several_processes_could_save(tmp_path, save_all, assert_same):
+    """They have one table of checksums, of whole leaves."""
+    states = save_all(tmp_path, [1, 2])
+    for step, state in states.items():
+        tables = tmp_path / f"{step}/checksums"
+        table = json.loads((tables / "0.json").read_text())
+        for name in ("processes", "table_crc32"):
+            del table[name]
+        for record, leaf in zip(table["leaves"].values(), jax.tree.leaves(state), strict=True):
+            del record["parts"]
+            record["crc32"] = part_record((), np.asarray(leaf))["crc32"]
+        table["table_crc32"] = zlib.crc32(json.dumps(table, sort_keys=True).encode())
+        (tables / "checksums.json").write_text(json.dumps(table))
+        (tables / "0.json").unlink()
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert_same(checkpoints.restore_latest(states[1])[0], states[2])
+    (tmp_path / "2/params").rename(tmp_path / "aside")
+    (tmp_path / "1/params").rename(tmp_path / "2/params")
+    (tmp_path / "aside").rename(tmp_path / "1/params")
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        with pytest.warns(UserWarning, match="leaf params/"), pytest.raises(ValueError, match="only damaged"):
+            checkpoints.restore_latest(states[1])
