@@ -11,7 +11,10 @@ from functools import partial
 from launch.children import run
 from launch.command_line import Parser, nearest, run_job
 
-DESCRIPTION = "Runs N processes of a job on this machine, each told where the others are; one that fails stops all."
+SHARED = ("pretrain",)  # jobs that take the flags of launch/cluster.py
+DESCRIPTION = (
+    "Runs N processes of a job (pretrain) on this machine, each told where the others are; one that fails stops all."
+)
 COUNT = "--xla_force_host_platform_device_count"
 
 
@@ -21,8 +24,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _local(argv: list[str]) -> int:
-    from launch.__main__ import JOBS
-
     usage = "selfpab local --processes=N [--devices=D] [--grace=SECONDS] JOB [flags of the job]"
     parser = Parser("local", DESCRIPTION, usage=usage)
     parser.add_argument("--processes", type=int, required=True, metavar="N", help="how many processes")
@@ -34,8 +35,9 @@ def _local(argv: list[str]) -> int:
     for name in ("processes", "devices"):
         if (value := vars(flags)[name]) is not None and value < 1:
             raise ValueError(f"--{name}: found {value}, expected 1 or more")
-    if job not in JOBS:
-        raise ValueError(f"found {job!r} after the flags, expected a job, such as pretrain{nearest(job, list(JOBS))}")
+    if job not in SHARED:
+        expected = f"expected {' or '.join(SHARED)}, which several processes do together"
+        raise ValueError(f"found {job!r} after the flags, {expected}{nearest(job, SHARED)}")
     environ = dict(os.environ)
     if flags.devices:
         others = re.sub(rf"{COUNT}(=\S*)?", "", environ.get("XLA_FLAGS", ""))

@@ -35,7 +35,10 @@ def _plan(argv: Sequence[str] | None) -> None:
     for name in ("hours", "epochs", "batch", "devices"):
         if not 0 < vars(flags)[name] < math.inf:
             parser.error(f"--{name} is {vars(flags)[name]:g}, expected a positive number")
-    text = render(gather(flags))
+    try:
+        text = render(gather(flags))
+    except KeyError as error:
+        raise ValueError(f"--bench: a row has no field {error}, run `selfpab bench --what all` again") from error
     if flags.out is None:
         print(text, end="")
         return

@@ -49,7 +49,7 @@ def start(config: dict, workdir: Path, *, resume: bool) -> Start:
         if "train" not in config:
             raise ValueError("--config: the file describes no pre-training, expected one such as configs/selfpab.py")
         data, cfg = config["data"], LoopConfig(**config["train"])
-        mesh = sharding.make_mesh(sharding.MeshConfig(**config["mesh"]))
+        mesh = sharding.make_mesh(sharding.MeshConfig(**config.get("mesh", {})))
         sharding.check_divides(data["batch_size"], mesh, cfg.accumulate)
         if not data["dir"]:
             raise ValueError("--config.data.dir is missing: name a folder written by `selfpab prepare`")

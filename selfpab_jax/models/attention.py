@@ -58,6 +58,6 @@ def implementation(dtype, width: int) -> str:
     """
     if jax.default_backend() != "gpu" or dtype not in (jnp.bfloat16, jnp.float16):
         return "xla"
-    generation = jax.devices()[0].compute_capability.split(".")[0]  # "9" of "9.0"; AMD's are words
+    generation = jax.local_devices()[0].compute_capability.split(".")[0]  # "9" of "9.0"; AMD's are words
     widest = {"9": 256}.get(generation, 128 if generation.isdigit() and int(generation) >= 8 else 0)
     return "cudnn" if width <= widest else "xla"

@@ -1,6 +1,7 @@
 """The one training loop of every method."""
 
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -127,7 +128,7 @@ def fit(
                 if valid is None:
                     break
                 unvalidated, loss = False, valid["valid/loss"]
-            is_best = loss is not None and (best is None or loss < best)
+            is_best = loss is not None and math.isfinite(loss) and (best is None or loss < best)
             if step % cfg.save_every == 0 or is_best or step == cfg.steps:  # the best also off the grid
                 stop.nothing_to_save = False
                 checkpoints.save(step, state, meta, metric=loss)
@@ -140,5 +141,5 @@ def fit(
         if saved < step:
             checkpoints.save(step, state, meta)
         checkpoints.wait()
-    stop.nothing_to_save = True
+    stop.nothing_to_save = jax.process_count() == 1  # several stop together also while they draw pictures
     return state

@@ -48,8 +48,8 @@ def make_mesh(cfg: MeshConfig = MeshConfig(), devices=None) -> Mesh:
     if math.prod(shape) != len(devices):
         asked = " x ".join(f"{name} {size}" for name, size in dataclasses.asdict(cfg).items())
         raise ValueError(
-            f"mesh is {asked}, but there are {len(devices)} devices: choose factors of that number (data 0 takes what "
-            "the others leave)"
+            f"mesh is {asked}, but there are {len(devices)} device(s): choose factors of that number (data 0 takes "
+            "what the others leave)"
         )
     return jax.make_mesh(shape, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))
 
@@ -75,8 +75,8 @@ def check_divides(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
     if batch_size < 1 or batch_size % (shards * accumulate):
         parts = f", times train.accumulate {accumulate}" if accumulate > 1 else ""
         raise ValueError(
-            f"data.batch_size is {batch_size}, expected a multiple of the {shards} devices that share its rows{parts}; "
-            "choose such a batch size"
+            f"data.batch_size is {batch_size}, expected a multiple of the {shards} device(s) that share its "
+            f"rows{parts}; choose such a batch size"
         )
 
 
@@ -137,7 +137,9 @@ def flags(mesh: Mesh) -> dict[bool, jax.Array]:
 
 def on_host(tree: Any, mesh: Mesh) -> Any:
     """NumPy arrays of a state spread over the mesh, whole on every process; all processes must call it."""
-    return jax.device_get(jax.jit(lambda same: same, out_shardings=replicated(mesh))(tree))
+    gather = jax.jit(lambda same: same, out_shardings=replicated(mesh))
+    # Leaf by leaf: a device that holds a part of the state need not have room for all of it.
+    return jax.tree.map(lambda leaf: np.asarray(leaf if leaf.is_fully_replicated else gather(leaf)), tree)
 
 
 def spread(tree: Any, target: Any) -> Any:

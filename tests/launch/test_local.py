@@ -178,8 +178,11 @@ def test_the_port_is_kept_for_process_0():
         (["--processes=0", "pretrain"], "--processes: found 0, expected 1 or more"),
         (["--processes=2", "--devices=0", "pretrain"], "--devices: found 0"),
         (["pretrain"], "--processes"),
-        (["--processes=2"], "expected a job, such as pretrain"),
-        (["--processes=2", "pretrian"], "'pretrian' after the flags, expected a job, such as pretrain; did you mean"),
+        (["--processes=2"], "expected pretrain, which several processes"),
+        (
+            ["--processes=2", "pretrian"],
+            "'pretrian' after the flags, expected pretrain, which several processes do together; did you mean",
+        ),
         (["--proceses=2", "pretrain"], "did you mean --processes?"),
     ],
 )

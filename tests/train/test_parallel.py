@@ -40,7 +40,7 @@ def test_axes():
     assert dict(make_mesh(MeshConfig(fsdp=2)).shape) == {"data": 2, "fsdp": 2, "tensor": 1}
     assert dict(make_mesh(MeshConfig(1, 2, 2)).shape) == {"data": 1, "fsdp": 2, "tensor": 2}
     for cfg, found in [(MeshConfig(3), "data 3 x fsdp 1 x tensor 1"), (MeshConfig(0, 3), "data 0 x fsdp 3")]:
-        with pytest.raises(ValueError, match=f"mesh is {found}.*but there are 4 devices"):
+        with pytest.raises(ValueError, match=f"mesh is {found}.*but there are 4 device"):
             make_mesh(cfg)
     with pytest.raises(ValueError, match="mesh.fsdp is 0, expected 1 or more"):
         MeshConfig(fsdp=0)
@@ -49,7 +49,9 @@ def test_axes():
 def test_batch_must_divide_by_devices_and_parts():
     mesh = mesh_of(data=2, tensor=2)
     check_divides(4, mesh, 2)
-    with pytest.raises(ValueError, match="data.batch_size is 6.*of the 2 devices that share its rows, times train.acc"):
+    with pytest.raises(
+        ValueError, match="data.batch_size is 6.*of the 2 device\\(s\\) that share its rows, times train.acc"
+    ):
         check_divides(6, mesh, 2)
 
 

@@ -292,5 +292,5 @@ def test_four_devices_give_what_one_gives(tiny, agree):
 def test_batch_must_divide():
     mesh = make_mesh()
     assert check_divides(8, mesh) is None
-    with pytest.raises(ValueError, match="data.batch_size is 6, expected a multiple of the 4 devices that share"):
+    with pytest.raises(ValueError, match="data.batch_size is 6, expected a multiple of the 4 device\\(s\\) that share"):
         check_divides(6, mesh)
