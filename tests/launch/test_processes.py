@@ -256,7 +256,7 @@ def alone(runs, name: str):
         probe.bind(("127.0.0.1", 0))
         where = f"--coordinator=127.0.0.1:{probe.getsockname()[1]}"
     argv = ["pretrain", *runs.flags, f"--workdir={runs.folder / name}", where]
-    argv += ["--processes=2", f"--heartbeat={HEARTBEAT_S}"]
+    argv += ["--processes=2", f"--heartbeat={HEARTBEAT_S}", "--config.train.steps=100000"]  # none ends by itself
     both = [runs.start_job(f"{name}.{i}", *argv, f"--process={i}") for i in range(2)]
     try:
         yield both

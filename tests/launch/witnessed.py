@@ -111,9 +111,9 @@ def turns(file: str, *place: str) -> int:
 
 def main(job: str, *argv: str) -> int:
     if job == "local":
-        from launch import __main__, local
+        from launch import local
 
-        __main__.JOBS["turns"], run = None, local.run
+        local.SHARED, run = (*local.SHARED, "turns"), local.run
         local.run = lambda commands, *how: run([[sys.executable, __file__, *given[3:]] for given in commands], *how)
         return local.main(list(argv))
     if job == "turns":

@@ -105,7 +105,7 @@ def gpu(monkeypatch):
 
     def pretend(capability):
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-        monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(compute_capability=capability)])
+        monkeypatch.setattr(jax, "local_devices", lambda: [SimpleNamespace(compute_capability=capability)])
 
     return pretend
 
