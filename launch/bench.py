@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from launch.bench_columns import TABLES, markdown
-from launch.bench_line import KINDS, TORCH, parse
+from launch.benchmarks.columns import TABLES, markdown
+from launch.benchmarks.line import KINDS, TORCH, parse
 from launch.command_line import run_job
 
 BUSY = 0.5  # load a core above which wall times are not to be trusted
@@ -24,8 +24,8 @@ def _bench(flags: argparse.Namespace) -> None:
             raise ValueError("PyTorch, to compare with, is not installed: pip install -e '.[torch]'") from error
         torch = None
     from data_pipelines.manifest import json_bytes, write_atomically
-    from launch.bench_kinds import measure, say
-    from launch.bench_timing import first_cores, machine, table
+    from launch.benchmarks.kinds import measure, say
+    from launch.benchmarks.timing import first_cores, machine, table
 
     facts = machine(flags.threads)
     say(_line(facts))

@@ -50,14 +50,14 @@ OWNERS = {
     "selfpab_jax/train/loop.py": {"tqdm"},
     # The benchmark measures this project beside the same work in PyTorch; no other job needs these.
     "launch/bench.py": {"torch"},
-    "launch/bench_encode.py": {"torch"},
-    "launch/bench_network.py": {"torch"},
-    "launch/bench_mae_network.py": {"torch"},
-    "launch/bench_step.py": {"torch"},
-    "launch/bench_step_mae.py": {"torch"},
-    "launch/bench_step_selfpab.py": {"torch"},
-    "launch/bench_stft.py": {"torch"},
-    "launch/bench_input.py": {"torch", "array_record"},  # a DataLoader that reads the same shards
+    "launch/benchmarks/encode.py": {"torch"},
+    "launch/benchmarks/network.py": {"torch"},
+    "launch/benchmarks/mae_network.py": {"torch"},
+    "launch/benchmarks/step.py": {"torch"},
+    "launch/benchmarks/step_mae.py": {"torch"},
+    "launch/benchmarks/step_selfpab.py": {"torch"},
+    "launch/benchmarks/stft.py": {"torch"},
+    "launch/benchmarks/input_pipeline.py": {"torch", "array_record"},  # a DataLoader that reads the same shards
 }
 
 LINES = {"selfpab_jax/train/loop.py": 150, "launch/": 120, "configs/": 80, "": 300}

@@ -283,7 +283,7 @@ def test_float32_inside_for_bfloat16():
 
 def test_lmm_and_its_gradient_equal_torch(agree):
     torch = pytest.importorskip("torch")
-    from launch.bench_mae_network import lmm as of_torch
+    from launch.benchmarks.mae_network import lmm as of_torch
 
     target, prediction = np.random.default_rng(0).normal(size=(2, 4, 5, 3, 300)).astype(np.float32)
     masked = np.zeros((4, 5), bool)

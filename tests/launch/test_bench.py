@@ -9,9 +9,9 @@ import pytest
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.shards import Cut
 from launch import bench
-from launch.bench_columns import SCALING, STEPS
-from launch.bench_feed import made_up
-from launch.bench_timing import Seconds, compare, in_turns, table
+from launch.benchmarks.columns import SCALING, STEPS
+from launch.benchmarks.feed import made_up
+from launch.benchmarks.timing import Seconds, compare, in_turns, table
 from launch.config_file import load_config
 
 
@@ -42,9 +42,9 @@ TINY = ["--config=configs/selfpab.py:smoke", "--config.model.layers=1"]
 def test_steps_by_mesh_and_batch(tmp_path, capsys, prepared, monkeypatch, compile_cache):
     """All that a row says, on one device and on four; needs no PyTorch."""
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr("launch.bench_peak.SIZES", {"cpu": (256, 1)})
-    monkeypatch.setattr("launch.bench_feed.FED_S", 0.1)
-    monkeypatch.setattr("launch.bench_mesh.TURN_S", 0.02)
+    monkeypatch.setattr("launch.benchmarks.peak.SIZES", {"cpu": (256, 1)})
+    monkeypatch.setattr("launch.benchmarks.feed.FED_S", 0.1)
+    monkeypatch.setattr("launch.benchmarks.mesh.TURN_S", 0.02)
     flags = ["--what=step", *TINY, f"--data={prepared}", f"--trace={tmp_path}/profile"]
     file = tmp_path / "bench.json"
     code = bench.main([*flags, f"--json={file}", "--repeats=2", "--batch=4", "--mesh=data=1; data=2,tensor=2"])
@@ -76,14 +76,14 @@ def test_steps_by_mesh_and_batch(tmp_path, capsys, prepared, monkeypatch, compil
 
 @pytest.mark.parametrize("method", ["selfpab", "mae"])
 def test_step_beside_pytorch_at_the_size_of_the_smoke_config(method, tmp_path, capsys, monkeypatch, compile_cache):
-    monkeypatch.setattr("launch.bench_peak.SIZES", {"cpu": (256, 1)})
-    monkeypatch.setattr("launch.bench_feed.FED_S", 0.1)
+    monkeypatch.setattr("launch.benchmarks.peak.SIZES", {"cpu": (256, 1)})
+    monkeypatch.setattr("launch.benchmarks.feed.FED_S", 0.1)
     small = PrepareSettings(Cut(max_gap_s=300), subjects=1, hours=0.2)
     if method == "mae":
         small = PrepareSettings(Cut(sensors=("wrist",), rate_hz=30, window_s=60, max_gap_s=300), subjects=1, hours=0.2)
     else:
-        monkeypatch.setattr("launch.bench_mesh._row", lambda *_: ROW)  # as measured above
-    monkeypatch.setattr("launch.bench_feed.made_up", lambda config: small)
+        monkeypatch.setattr("launch.benchmarks.mesh._row", lambda *_: ROW)  # as measured above
+    monkeypatch.setattr("launch.benchmarks.feed.made_up", lambda config: small)
     flags = ["--what=step", f"--config=configs/{method}.py:smoke", "--config.model.layers=1", "--batch=2"]
     result, printed = run(tmp_path, capsys, *flags)
     check(result, printed, 4)
@@ -101,24 +101,24 @@ def test_windows_made_up_for_a_method_fit_it():
 
 def test_a_loss_that_pytorchs_side_does_not_know_is_left_out():
     pytest.importorskip("torch")
-    from launch import bench_step
+    from launch.benchmarks import step
 
     config = load_config("configs/mae.py:smoke")
     config.spectrum.distance = "l1"
-    with pytest.raises(bench_step.LeftOut, match="spectrum.distance is l1, expected l2"):
-        bench_step.comparison(json.loads(config.to_json()), 2)
+    with pytest.raises(step.LeftOut, match="spectrum.distance is l1, expected l2"):
+        step.comparison(json.loads(config.to_json()), 2)
     config = load_config("configs/selfpab.py:smoke")
     config.model.dtype = "bfloat16"
-    with pytest.raises(bench_step.LeftOut, match="model.dtype is bfloat16"):
-        bench_step.comparison(json.loads(config.to_json()), 2)
+    with pytest.raises(step.LeftOut, match="model.dtype is bfloat16"):
+        step.comparison(json.loads(config.to_json()), 2)
 
 
 def test_a_step_against_another_loss_is_an_error(tmp_path, capsys, monkeypatch):
     pytest.importorskip("torch")
-    from launch import bench_step_mae
+    from launch.benchmarks import step_mae
 
-    right = bench_step_mae.lmm
-    monkeypatch.setattr(bench_step_mae, "lmm", lambda *given: 1.001 * right(*given))
+    right = step_mae.lmm
+    monkeypatch.setattr(step_mae, "lmm", lambda *given: 1.001 * right(*given))
     flags = ["--what=step", f"--json={tmp_path}/x", "--threads=1", "--batch=2", "--config=configs/mae.py:smoke"]
     assert bench.main(flags) == 2
     assert "the losses on one batch are " in capsys.readouterr().err
@@ -186,7 +186,7 @@ def test_help_explains_each_column_and_imports_no_heavy_library():
         (["--what=step", "--json=x.json", "--mesh=date=2"], "--mesh is 'date=2', expected axes among data, fsdp"),
         (["--what=step", "--json=x.json", "--config.sed=1"], "has no field sed; did you mean seed?"),
         (["--what=step", "--json=x.json", "--mesh=data=64"], "XLA_FLAGS=--xla_force_host_platform_device_count=64"),
-        (["--what=step", "--json=x.json", "--mesh=data=4", "--batch=6"], "expected a multiple of the 4 devices"),
+        (["--what=step", "--json=x.json", "--mesh=data=4", "--batch=6"], "expected a multiple of the 4 device(s)"),
     ],
 )
 def test_wrong_flags(flags, sentence, capsys):

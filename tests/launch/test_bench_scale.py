@@ -10,8 +10,8 @@ import pytest
 
 from data_pipelines.contract import fake_batch
 from launch import bench
-from launch.bench_peak import square_products, training_flop
-from launch.bench_scale import measure
+from launch.benchmarks.peak import square_products, training_flop
+from launch.benchmarks.scale import measure
 from launch.config_file import load_config
 from launch.methods import build
 from selfpab_jax.models.functional import split
@@ -57,7 +57,7 @@ def test_flop_by_the_compiler(compile_cache):
 
 
 def test_products_of_a_mesh_are_spread_over_its_devices(monkeypatch):
-    monkeypatch.setattr("launch.bench_peak.SIZES", {"cpu": (16, 3)})
+    monkeypatch.setattr("launch.benchmarks.peak.SIZES", {"cpu": (16, 3)})
     multiply, flop = square_products(sharding.make_mesh(sharding.MeshConfig(2, 1, 2)), "bfloat16")
     assert flop == 4 * 3 * 2 * 16**3
     found = multiply()

@@ -61,7 +61,7 @@ def ours(request):
 def theirs(ours):
     """(torch, the network in float64 with the same parameters)."""
     torch = pytest.importorskip("torch")
-    from launch.bench_mae_network import MaskedAutoencoder as Twin
+    from launch.benchmarks.mae_network import MaskedAutoencoder as Twin
 
     cfg, params, *_ = ours
     network = Twin(dataclasses.asdict(cfg))
@@ -72,7 +72,7 @@ def theirs(ours):
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_every_stage_and_gradient_equal_torch(inputs, ours, theirs, patches, agree):
     (cfg, params, run, _), (torch, network) = ours, theirs
-    from launch.bench_mae_network import flat
+    from launch.benchmarks.mae_network import flat
 
     kept, valid = INPUTS[inputs]
     (loss, out), gradient = run(params, patches, kept, valid)
@@ -103,7 +103,7 @@ def test_every_stage_and_gradient_equal_torch(inputs, ours, theirs, patches, agr
 def test_each_part_alone_equals_torch(ours, theirs, agree):
     """Fed with the same input, so that earlier rounding does not count; positions up to those of 50 minutes."""
     (cfg, params, _, merge), (torch, network) = ours, theirs
-    from launch.bench_mae_network import turns
+    from launch.benchmarks.mae_network import turns
 
     draw, position = np.random.default_rng(2), np.array([[0, 1, 2, 298, 299]] * B, np.float32)
     wide, narrow = (draw.standard_normal((B, 5, d), np.float32) for d in (cfg.d_model, cfg.decoder_width))

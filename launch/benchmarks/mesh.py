@@ -11,10 +11,10 @@ import jax
 from jax.sharding import Mesh
 
 from data_pipelines.manifest import read_manifest, read_normalization
-from launch import bench_feed
-from launch.bench_peak import square_products, training_flop
-from launch.bench_timing import Seconds, in_turns, timed
-from launch.bench_training import Training
+from launch.benchmarks import feed
+from launch.benchmarks.peak import square_products, training_flop
+from launch.benchmarks.timing import Seconds, in_turns, timed
+from launch.benchmarks.training import Training
 from launch.methods import build, check_run
 from selfpab_jax.objectives.method import Method, acceleration_g
 from selfpab_jax.train import sharding
@@ -26,13 +26,13 @@ COUNTED = 512  # windows of a turn of the input
 def measure(
     config: Mapping, found: Sequence[Mesh], batches: Sequence[int], repeats: int, data: str | None, trace: Path | None
 ) -> list[dict]:
-    """A row (`bench_columns.STEPS`) for each mesh and batch size.
+    """A row (`columns.STEPS`) for each mesh and batch size.
 
     Args:
       data: a prepared folder; None for a synthetic one.
       trace: folder for a profile of the last row.
     """
-    with bench_feed.prepared(data, bench_feed.made_up(config)) as folder:
+    with feed.prepared(data, feed.made_up(config)) as folder:
         method = build(config, read_normalization(folder))
         check_run(method, read_manifest(folder), config["data"] | {"dir": str(folder)})
         every = [(mesh, batch) for mesh in found for batch in batches]
@@ -44,7 +44,7 @@ def _row(
     config: Mapping, method: Method, mesh: Mesh, batch: int, repeats: int, folder: Path, trace: Path | None
 ) -> dict:
     name = ",".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1) or "one device"
-    read = partial(bench_feed.read, folder, config, batch, sharding.rows_of_process(mesh, batch))
+    read = partial(feed.read, folder, config, batch, sharding.rows_of_process(mesh, batch))
     with read() as host_batches:
         windows = next(host_batches)
     training = Training(config, method, mesh, windows)
@@ -66,7 +66,7 @@ def _row(
     times = in_turns(candidates, repeats, f"{name}, batch {batch}")
     step, inputs, peak, reading = ([seconds.wall for seconds in one] for one in times.values())
     with read() as host_batches:
-        waiting = bench_feed.waiting_share(training, map(training.put, host_batches), repeats)
+        waiting = feed.waiting_share(training, map(training.put, host_batches), repeats)
     if trace:
         print(training.trace(on_devices, trace), file=sys.stderr)
     samples = windows["acceleration"].shape[-1]

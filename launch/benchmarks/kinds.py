@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from launch.bench_line import KINDS
+from launch.benchmarks.line import KINDS
 
 
 def measure(what: str, flags: argparse.Namespace, torch: bool) -> dict[str, list]:
@@ -15,39 +15,40 @@ def measure(what: str, flags: argparse.Namespace, torch: bool) -> dict[str, list
     if what == "step":
         return _steps(flags, batches, repeats, torch)
     if what == "encode":
-        from launch import bench_encode
+        from launch.benchmarks import encode
 
-        return {"rows": bench_encode.measure(batches[0], repeats, flags.config, flags.data)}
+        return {"rows": encode.measure(batches[0], repeats, flags.config, flags.data)}
     if what == "stft":
-        from launch import bench_stft
+        from launch.benchmarks import stft
 
-        return {"rows": bench_stft.measure(batches[0], repeats)}
+        return {"rows": stft.measure(batches[0], repeats)}
     if what == "checkpoint":
-        from launch import bench_checkpoint
+        from launch.benchmarks import checkpoint
 
-        return {"checkpoint": [bench_checkpoint.measure(_config(flags), repeats)]}
+        return {"checkpoint": [checkpoint.measure(_config(flags), repeats)]}
     if what == "restart":
-        from launch import bench_restart
+        from launch.benchmarks import restart
 
-        return {"restart": [bench_restart.measure(repeats)]}
+        return {"restart": [restart.measure(repeats)]}
     if flags.processes:
-        from launch import bench_scale
+        from launch.benchmarks import scale
 
-        return {"scaling": bench_scale.measure(flags.processes, batches[0], repeats, flags.data)}
-    from launch import bench_input
+        return {"scaling": scale.measure(flags.processes, batches[0], repeats, flags.data)}
+    from launch.benchmarks import input_pipeline
 
-    return {"rows": bench_input.measure(batches[0], repeats, flags.data)}
+    return {"rows": input_pipeline.measure(batches[0], repeats, flags.data)}
 
 
 def _steps(flags: argparse.Namespace, batches: list[int], repeats: int, torch: bool) -> dict[str, list]:
-    from launch import bench_devices, bench_mesh, compilation
+    from launch import compilation
+    from launch.benchmarks import devices, mesh
 
     config = _config(flags)
     compilation.keep_compiled()
-    meshes = bench_devices.meshes(flags.mesh)
-    bench_devices.check(config, meshes, batches)
-    pytorch = _beside(config, batches[0], bench_devices.on_one_cpu(meshes), torch)
-    steps = bench_mesh.measure(config, meshes, batches, repeats, flags.data, flags.trace)
+    meshes = devices.meshes(flags.mesh)
+    devices.check(config, meshes, batches)
+    pytorch = _beside(config, batches[0], devices.on_one_cpu(meshes), torch)
+    steps = mesh.measure(config, meshes, batches, repeats, flags.data, flags.trace)
     rows = pytorch(repeats) if pytorch else []
     say(compilation.report())
     return {"steps": steps, "rows": rows}
@@ -69,11 +70,11 @@ def _beside(config: dict, batch: int, on_one_cpu: bool, torch: bool) -> Callable
     elif not on_one_cpu:
         why = "it is compared on one CPU device"
     else:
-        from launch import bench_step
+        from launch.benchmarks import step
 
         try:
-            return bench_step.comparison(config, batch)
-        except bench_step.LeftOut as reason:
+            return step.comparison(config, batch)
+        except step.LeftOut as reason:
             why = str(reason)
     say(f"PyTorch is left out: {why}")
     return None

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from data_pipelines.contract import fake_batch
-from launch.bench_network import Network, masked_l1
+from launch.benchmarks.network import Network, masked_l1
 from launch.methods import build
 from selfpab_jax.interop.names import to_torch
 from selfpab_jax.models.functional import split

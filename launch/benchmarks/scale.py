@@ -14,8 +14,8 @@ from threading import BrokenBarrierError
 
 import numpy as np
 
-from launch.bench_feed import prepared, read
-from launch.bench_timing import in_turns
+from launch.benchmarks.feed import prepared, read
+from launch.benchmarks.timing import in_turns
 
 TURN_S = 1.0  # each process reads for so long, so that none has the machine to itself in the end
 WAIT_S = 120  # for the others to be ready
@@ -23,7 +23,7 @@ CONFIG = {"seed": 0, "data": {"random_start": False, "sampling": "uniform"}}
 
 
 def measure(counts: Sequence[int], batch: int, repeats: int, data: str | None, turn_s: float = TURN_S) -> list[dict]:
-    """A row (`bench_columns.SCALING`) for one process and for each of the given numbers of them.
+    """A row (`columns.SCALING`) for one process and for each of the given numbers of them.
 
     Args:
       batch: windows that each process reads of a global batch.

@@ -17,8 +17,8 @@ from data_pipelines.manifest import read_manifest
 from data_pipelines.pipeline import eval_batches, train_batches, window_count
 from data_pipelines.stretches import Places
 from data_pipelines.windows import join_blocks
-from launch.bench_feed import STARTED, prepared, under_way
-from launch.bench_timing import Row, Seconds, compare, in_turns
+from launch.benchmarks.feed import STARTED, prepared, under_way
+from launch.benchmarks.timing import Row, Seconds, compare, in_turns
 
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # as in data_pipelines.pipeline
 MOST_WINDOWS = 4096  # 0.7 GB in the memory map

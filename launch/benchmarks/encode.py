@@ -13,8 +13,8 @@ import torch
 from data_pipelines.contract import fake_batch
 from data_pipelines.manifest import read_normalization
 from data_pipelines.pipeline import eval_batches
-from launch.bench_step_selfpab import statistics_of
-from launch.bench_timing import Row, Seconds, compare, in_turns, timed
+from launch.benchmarks.step_selfpab import statistics_of
+from launch.benchmarks.timing import Row, Seconds, compare, in_turns, timed
 from launch.config_file import load_config
 from launch.methods import build
 from selfpab_jax.interop import exports

@@ -10,14 +10,14 @@ from functools import partial
 import jax
 import torch
 
-from launch import bench_step_mae, bench_step_selfpab
-from launch.bench_timing import Row, compare, in_turns, timed
-from launch.bench_training import Training
+from launch.benchmarks import step_mae, step_selfpab
+from launch.benchmarks.timing import Row, compare, in_turns, timed
+from launch.benchmarks.training import Training
 from launch.methods import entry
 from selfpab_jax.models.functional import parameter_count, split
 from selfpab_jax.train import sharding
 
-SIDES = {"selfpab": bench_step_selfpab.sides, "mae": bench_step_mae.sides}
+SIDES = {"selfpab": step_selfpab.sides, "mae": step_mae.sides}
 TOLERANCE = 1e-4  # relative, of the two losses without dropout
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from data_pipelines.pipeline import Batches, train_batches, window_count
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.shards import Cut
-from launch.bench_timing import Seconds, timed
+from launch.benchmarks.timing import Seconds, timed
 from selfpab_jax.train.stop import RUN_AHEAD
 
 STARTED = 4  # batches before the clock starts: threads run, files are open

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from data_pipelines.contract import fake_batch
-from launch.bench_timing import Row, compare, in_turns, timed
+from launch.benchmarks.timing import Row, compare, in_turns, timed
 from selfpab_jax.objectives.method import acceleration_g
 from selfpab_jax.signals.stft import HOP, N_FFT, magnitude_spectrogram
 

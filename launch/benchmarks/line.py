@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.bench_columns import meanings
+from launch.benchmarks.columns import meanings
 from launch.command_line import Parser
 from launch.config_line import split_overrides
 

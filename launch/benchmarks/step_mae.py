@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from data_pipelines.contract import fake_batch
-from launch.bench_mae_network import MaskedAutoencoder, lmm
+from launch.benchmarks.mae_network import MaskedAutoencoder, lmm
 from launch.methods import build
 from selfpab_jax.models.functional import split
 from selfpab_jax.models.mae import seen
