@@ -146,7 +146,7 @@ def test_a_damaged_newest_checkpoint_is_bypassed(pretrain, tmp_path, reference):
     newest = [file for file in (workdir / "checkpoints" / "6" / "params").rglob("d/*") if file.is_file()]
     largest = max(newest, key=lambda file: file.stat().st_size)
     content = bytearray(largest.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[::64] = bytes(byte ^ 1 for byte in content[::64])  # some of the file is what no reader looks at
     largest.write_bytes(content)
     run = pretrain(workdir, "--resume")
     assert (run.status, run.digest) == (0, reference.digest)
