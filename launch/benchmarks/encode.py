@@ -14,7 +14,7 @@ from data_pipelines.contract import fake_batch
 from data_pipelines.manifest import read_normalization
 from data_pipelines.pipeline import eval_batches
 from launch.benchmarks.step_selfpab import statistics_of
-from launch.benchmarks.timing import Row, Seconds, compare, in_turns, timed
+from launch.benchmarks.timing import Row, Seconds, compare, in_turns, settled
 from launch.config_file import load_config
 from launch.methods import build
 from selfpab_jax.interop import exports
@@ -74,7 +74,7 @@ def measure(batch: int, repeats: int, config_name: str, folder: str | None) -> l
         print(f"largest difference of the last layer, {name}: {difference:.1e} of the largest value", file=sys.stderr)
         if not difference < TOLERANCE:
             raise ValueError(f"the features of {name} differ by {difference:.1e} of the largest value")
-    times = in_turns({name: partial(timed, run) for name, run in candidates.items()}, repeats, "features")
+    times = in_turns({name: partial(settled, run) for name, run in candidates.items()}, repeats, "features")
     hours = batch * WINDOW_SAMPLES / SAMPLE_RATE_HZ / 3600
     per_hour = {name: [Seconds(*(value / hours for value in one)) for one in found] for name, found in times.items()}
     rows = []

@@ -11,7 +11,7 @@ import jax
 import torch
 
 from launch.benchmarks import step_mae, step_selfpab
-from launch.benchmarks.timing import Row, compare, in_turns, timed
+from launch.benchmarks.timing import Row, compare, in_turns, settled
 from launch.benchmarks.training import Training
 from launch.methods import entry
 from selfpab_jax.models.functional import parameter_count, split
@@ -62,7 +62,7 @@ def _in_turns(config: Mapping, method, windows: dict, network: torch.nn.Module, 
         theirs.step()
 
     candidates = {"ours": lambda: training.run(training.put(windows)), "PyTorch": pytorch}
-    times = in_turns({name: partial(timed, run) for name, run in candidates.items()}, repeats, "training steps")
+    times = in_turns({name: partial(settled, run) for name, run in candidates.items()}, repeats, "training steps")
     return compare(f"training step, batch {batch}", times["ours"], times["PyTorch"])
 
 

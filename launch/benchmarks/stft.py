@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from data_pipelines.contract import fake_batch
-from launch.benchmarks.timing import Row, compare, in_turns, timed
+from launch.benchmarks.timing import Row, compare, in_turns, settled
 from selfpab_jax.objectives.method import acceleration_g
 from selfpab_jax.signals.stft import HOP, N_FFT, magnitude_spectrogram
 
@@ -44,7 +44,7 @@ def measure(batch: int, repeats: int) -> list[Row]:
     if not difference < TOLERANCE:
         raise ValueError(f"spectrograms differ from torch.stft by {difference:.1e} of the largest value")
     print(f"largest difference of the spectrograms: {difference:.1e} of the largest value", file=sys.stderr)
-    times = in_turns({name: partial(timed, run) for name, run in candidates.items()}, repeats, "spectrograms")
+    times = in_turns({name: partial(settled, run) for name, run in candidates.items()}, repeats, "spectrograms")
     shape = "x".join(map(str, host.shape))
     rows = []
     for name in list(candidates)[1:]:

@@ -39,6 +39,16 @@ def timed(action: Callable[[], object]) -> Seconds:
     return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
 
+def settled(action: Callable[[], object]) -> Seconds:
+    """What `action()` takes once it has run before.
+
+    Work that repeats keeps its memory; the first time after another's pays for pages that the other gave back, half
+    of a full-size training step.
+    """
+    action()
+    return timed(action)
+
+
 def in_turns(candidates: Mapping[str, Callable[[], Found]], repeats: int, title: str) -> dict[str, list[Found]]:
     """What each candidate returns, such as a time, in `repeats` rounds A B C A B C ..., after one that does not count.
 
