@@ -38,10 +38,11 @@ def _bench(flags: argparse.Namespace) -> None:
         for what in KINDS if flags.what == "all" else (flags.what,):
             for name, found in measure(what, flags, torch is not None).items():
                 result[name] += found
+            # After each kind, so that what has been measured outlives the failure of a later one.
+            written = result | {"rows": [row._asdict() for row in result["rows"]]}
+            write_atomically(flags.json, json_bytes(written))
     shown = [markdown(columns, result[name]) for name, columns in TABLES.items() if result[name]]
     shown += [table(result["rows"])] if result["rows"] else []
-    result["rows"] = [row._asdict() for row in result["rows"]]
-    write_atomically(flags.json, json_bytes(result))
     print("\n\n".join(shown))
     print(_line(facts))
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.shards import Cut
+from launch.config_file import PROJECT
 from selfpab_jax.train.metrics import read_metrics
 
 PATIENCE_S = 300
@@ -53,9 +54,7 @@ def _started(folder: Path, run: Path):
     command = [sys.executable, "-m", "launch", "local", "--processes=2", "--devices=1", "--grace=60", *job]
     environ = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
     with (folder / "said.txt").open("w") as said:
-        launcher = subprocess.Popen(
-            command, cwd=Path(__file__).parents[1], env=environ, stdout=said, stderr=said, start_new_session=True
-        )
+        launcher = subprocess.Popen(command, cwd=PROJECT, env=environ, stdout=said, stderr=said, start_new_session=True)
     try:
         yield launcher
     except (TimeoutError, subprocess.TimeoutExpired) as error:

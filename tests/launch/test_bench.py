@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -11,7 +12,7 @@ from data_pipelines.shards import Cut
 from launch import bench
 from launch.benchmarks.columns import SCALING, STEPS
 from launch.benchmarks.feed import made_up
-from launch.benchmarks.timing import Seconds, compare, in_turns, table
+from launch.benchmarks.timing import Row, Seconds, compare, in_turns, settled, table
 from launch.config_file import load_config
 
 
@@ -153,6 +154,28 @@ def test_input_from_a_prepared_folder(tmp_path, capsys):
     assert "expected at least 250: choose a smaller --batch" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_checkpoint_and_restart(tmp_path, capsys):
+    result, _ = run(tmp_path, capsys, "--what=checkpoint", "--config=configs/selfpab.py:smoke")
+    [found] = result["checkpoint"]
+    assert found["bytes"] > 0 and 0 < found["call_s"] <= found["saved_s"] and found["restored_s"] > 0
+    result, _ = run(tmp_path, capsys, "--what=restart", "--repeats=1")
+    [found] = result["restart"]
+    assert 0 < found["ended_s"] < 60 and 1 < found["under_way_s"] < 120
+
+
+def test_what_has_been_measured_outlives_a_failure(tmp_path, monkeypatch):
+    def measure(what, *_):
+        if what == "encode":
+            raise OSError("disk full")
+        return {"rows": [Row(what, 1, 2, 2, "s")]}
+
+    monkeypatch.setattr("launch.benchmarks.kinds.measure", measure)
+    pytest.importorskip("torch")
+    assert bench.main(["--what=all", f"--json={tmp_path}/bench.json"]) == 2
+    assert [row["what"] for row in json.loads((tmp_path / "bench.json").read_text())["rows"]] == ["step", "stft"]
+
+
 def test_without_pytorch_one_sentence_says_how_to_get_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert bench.main(["--what=stft", f"--json={tmp_path / 'x.json'}"]) == 2
@@ -204,6 +227,12 @@ def test_turns_are_interleaved_and_the_first_round_does_not_count():
     times = in_turns({"a": lambda: candidate("a"), "b": lambda: candidate("b")}, 2, "test")
     assert order == ["a", "b", "a", "b", "a", "b"]
     assert times == {"a": [(3, 6), (5, 10)], "b": [(4, 8), (6, 12)]}
+
+
+def test_what_is_timed_has_run_before():
+    times = []
+    assert settled(lambda: times.append(time.sleep(0.05 if not times else 0))).wall < 0.04
+    assert len(times) == 2
 
 
 def test_rows_by_hand():
