@@ -1,4 +1,4 @@
-"""Soak: two processes killed again and again, and a full disk; nothing is lost and nothing stays behind."""
+"""Soak: two processes killed again and again, a full disk, ever fewer devices; nothing is lost or stays behind."""
 
 import contextlib
 import os
@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from selfpab_jax.train.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +111,28 @@ def check_end(runs, name: str) -> None:
     assert set(runs.batches(name)) == set(runs.batches("undisturbed"))
     left = [path for path in (runs.folder / name).rglob("*") if any(word in path.name for word in ("tmp", ".partial"))]
     assert left == []
+
+
+def test_on_eight_devices_then_two_then_one(short, tmp_path, runs_in, agree):
+    """Stopped twice and resumed on another mesh, fully sharded or not."""
+    fields = ("model.layers=1", "optimizer.eps=1e-4", "train.log_every=1", "train.valid_every=99", "train.steps=40")
+    alone = runs_in(tmp_path, short, fields)
+    alone.finish("undisturbed")
+    for devices, stop_at in ((8, 6), (2, 12), (1, None)):
+        runs = runs_in(tmp_path, short, (*fields, "mesh.data=1", f"mesh.fsdp={devices}"), devices=devices)
+        child = runs.start("moved", "--resume")
+        if stop_at:
+            wait_until(lambda at=ROWS * stop_at: len(alone.batches("moved")) >= at, 120)
+            child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=120) == (75 if stop_at else 0), runs.said("moved")
+        assert f"parameters on {devices} device(s)" in runs.said("moved")
+    assert runs.batches("moved") == runs.batches("undisturbed")  # each once, in order
+    losses = [
+        [row["train/loss"] for row in read_metrics(tmp_path / name / "metrics.jsonl") if "train/loss" in row]
+        for name in ("moved", "undisturbed")
+    ]
+    assert len(losses[0]) == 40
+    agree("losses on 8, 2 and 1 devices", *losses, 1e-5)
 
 
 @pytest.fixture
