@@ -74,18 +74,15 @@ def to_published(config: Mapping[str, Any], windows: int | None) -> dict[str, An
     batch = config["data"]["batch_size"]
     epochs = max(1, round(steps * batch / windows)) if windows else 1
     sizes = {theirs: model[ours] for theirs, ours in SIZES.items()}
-    return (
-        FIXED
-        | sizes
-        | {
-            "dropout": model["dropout"],
-            "epochs": epochs,
-            "_epochs": epochs,
-            "total_step_count": steps,
-            "batch_size": batch,
-            "lr": str(optimizer["learning_rate"]),  # strings in the published checkpoint too
-            "weight_decay": str(optimizer["weight_decay"]),
-            "sensors": list(config["sensors"]),
-            "magnitude": config["magnitude"],
-        }
-    )
+    published = {
+        "dropout": model["dropout"],
+        "epochs": epochs,
+        "_epochs": epochs,
+        "total_step_count": steps,
+        "batch_size": batch,
+        "lr": str(optimizer["learning_rate"]),  # strings in the published checkpoint too
+        "weight_decay": str(optimizer["weight_decay"]),
+        "sensors": list(config["sensors"]),
+        "magnitude": config["magnitude"],
+    }
+    return FIXED | sizes | published
