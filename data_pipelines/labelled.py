@@ -1,5 +1,7 @@
-"""Whole labelled recordings of a prepared folder, or of a TFDS version folder."""
+"""Whole labelled recordings: of a prepared folder, of a TFDS version folder, or of a public data set by its name."""
 
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from data_pipelines.contract import Labelled
 from data_pipelines.manifest import MANIFEST, read_manifest, read_npz
 
 TFDS_INFO = "dataset_info.json"
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def load_labelled(folder: str | Path) -> list[Labelled]:
@@ -35,6 +38,32 @@ def load_labelled(folder: str | Path) -> list[Labelled]:
     if not entries:
         raise ValueError(f"{folder}: layout {manifest['layout']} has no labels, choose a labelled data set")
     return [_load(folder, manifest, entry, activities) for entry in entries]
+
+
+def load_set(name: str, data_dir: str | Path) -> list[Labelled]:
+    """All labelled recordings of a public data set, from `data_dir/<name>`, in order of their names.
+
+    What lies there is used: a prepared folder, else the newest TFDS version below it, else the published files, from
+    which TFDS builds a version beside them. Where nothing lies the published files are downloaded and built.
+
+    Raises:
+      ValueError: an unknown name, or a file that does not fit the data set's layout.
+      FileNotFoundError: files that are not those published.
+      OSError: the download failed.
+    """
+    from data_pipelines.builders import BUILDERS, build, labelled_from_tfds  # imports tensorflow_datasets
+
+    if name not in BUILDERS:
+        raise ValueError(f"data set is '{name}', expected one of {', '.join(BUILDERS)}")
+    folder = Path(data_dir) / name
+    if (folder / MANIFEST).is_file():
+        return load_labelled(folder)
+    versions = [path.parent for path in folder.glob(f"*/{TFDS_INFO}") if _VERSION.fullmatch(path.parent.name)]
+    if versions:
+        return labelled_from_tfds(max(versions, key=lambda path: [int(part) for part in path.name.split(".")]))
+    published = folder if folder.is_dir() and any(folder.iterdir()) else None
+    print(f"building {name} from {published or 'its public download'}", file=sys.stderr)
+    return labelled_from_tfds(build(name, published, data_dir))
 
 
 def _load(folder: Path, manifest: dict, entry: dict, activities: dict[int, str]) -> Labelled:

@@ -7,13 +7,8 @@ settings only, and the statistics are merged in order of the names.
 import contextlib
 import dataclasses
 import fcntl
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +27,7 @@ from data_pipelines.manifest import (
     npz_bytes,
     write_atomically,
 )
+from data_pipelines.processes import outcomes
 from data_pipelines.shards import LABELLED, SHARDS, Cut, prepare_one, read_sidecar
 
 SAMPLES = "_samples"  # end of the names of settings that follow from others
@@ -72,7 +68,7 @@ def prepare(
 
     Args:
       input: folder of the recordings; None for the synthetic layout.
-      layout: "harth" (also HAR70+), "hunt4", "ukbiobank" or "synthetic".
+      layout: a name of `sources.LAYOUTS`, or "synthetic".
       workers: processes; None is one per core, 1 runs in this process.
       progress: a bar on stderr.
 
@@ -159,17 +155,14 @@ def _prepare_all(
 ) -> list[dict]:
     """Sidecars in the order of `found`; ValueError naming all that failed, after all were tried."""
     jobs = [(source, how, recorded, out) for source in found]
-    run = _in_this_process if workers == 1 or len(jobs) == 1 else _in_processes
     done: dict[int, dict] = {}
     failed: dict[int, Exception] = {}
     with tqdm(total=len(jobs), desc="prepare", unit="recording", disable=not progress, smoothing=0.1) as bar:
-        for index, outcome in run(jobs, min(workers, len(jobs))):
+        for index, outcome in outcomes(prepare_one, jobs, workers):
             try:
                 done[index], _ = outcome()
-            except BrokenProcessPool as error:
-                raise ChildProcessError(
-                    "a worker process died, perhaps for lack of memory: run again with fewer --workers"
-                ) from error
+            except ChildProcessError:
+                raise
             except (ValueError, OSError) as error:
                 failed[index] = error
             bar.set_postfix(windows=sum(sidecar["entry"]["windows"] for sidecar in done.values()), failed=len(failed))
@@ -182,44 +175,6 @@ def _prepare_all(
         listed = "; ".join(f"({number}) {sentence}" for number, sentence in enumerate(sentences[:LISTED], 1))
         raise ValueError(f"{len(sentences)} of {len(jobs)} recordings cannot be used: {listed}{more}")
     return [done[index] for index in range(len(jobs))]
-
-
-Outcome = tuple[int, Callable[[], tuple[dict, bool]]]
-
-
-def _in_this_process(jobs: list[tuple], workers: int) -> Iterable[Outcome]:
-    for index, job in enumerate(jobs):
-        yield index, lambda job=job: prepare_one(*job)
-
-
-def _in_processes(jobs: list[tuple], workers: int) -> Iterable[Outcome]:
-    """Outcomes as they come, from spawned processes (forking with live threads deadlocks)."""
-    before = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    try:
-        futures = {pool.submit(prepare_one, *job): index for index, job in enumerate(jobs)}
-        for future in as_completed(futures):
-            yield futures[future], future.result
-    except BaseException:  # stopped: do not wait for what the workers are at
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in set(multiprocessing.active_children()) - before:
-            worker.terminate()
-            worker.join()
-        raise
-    pool.shutdown()
-
-
-def _start_worker() -> None:
-    """Leaves Ctrl-C to the parent, and ends this process when the parent is gone, however it died."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _finish(sidecars: list[dict], layout: str, recorded: dict, out: Path) -> dict:

@@ -2,14 +2,60 @@
 
 import dataclasses
 import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from data_pipelines import synthetic
 from data_pipelines.contract import Recording
 from data_pipelines.manifest import file_crc32
-from data_pipelines.readers import har_csv, hunt4, ukbiobank
+from data_pipelines.readers import har_csv, hunt4, opportunity, pamap2, realworld, ukbiobank, usc_had
 
-LAYOUTS = ("harth", "hunt4", "ukbiobank", "synthetic")
+
+class Layout(NamedTuple):
+    """How a raw format is found and read.
+
+    Attributes:
+      find: folder -> path of each recording (a file or a folder) by its name; empty where nothing fits.
+      read: such a path -> the recording.
+      expected: what `find` looks for, in words.
+      files: such a path -> the files that it consists of, in order.
+    """
+
+    find: Callable[[Path], dict[str, Path]]
+    read: Callable[[Path], Recording]
+    expected: str
+    files: Callable[[Path], list[Path]] = lambda path: [path]
+
+
+LAYOUTS = {
+    "harth": Layout(har_csv.recording_files, har_csv.read, "csv files like S006.csv"),
+    "har70plus": Layout(har_csv.recording_files, partial(har_csv.read, layout="har70plus"), "csv files like 501.csv"),
+    "hunt4": Layout(
+        hunt4.subject_folders,
+        hunt4.read,
+        "subjects' folders with files like 2018-03-14_09.npz",
+        hunt4.snippet_files,
+    ),
+    "ukbiobank": Layout(ukbiobank.recording_files, ukbiobank.read, "csv files like 1000001_90001_0_0.csv.gz"),
+    "pamap2": Layout(pamap2.recording_files, pamap2.read, "files Protocol/subject101.dat to subject109.dat"),
+    "usc_had": Layout(
+        usc_had.subject_folders, usc_had.read, "folders Subject1 to Subject14 with files like a1t1.mat", usc_had.trials
+    ),
+    "opportunity": Layout(
+        opportunity.recording_files,
+        opportunity.read,
+        "files S1-ADL1.dat to S4-Drill.dat",
+        opportunity.session_files,
+    ),
+    "realworld": Layout(
+        realworld.subject_folders,
+        realworld.read,
+        "folders proband1 to proband15 with files like data/acc_walking_csv.zip",
+        realworld.recording_files,
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,50 +84,48 @@ def find(
     """The recordings of a data set, in order of their names.
 
     Args:
-      layout: "harth" (HARTH and HAR70+: a folder of csv files), "hunt4" (a folder of subjects' folders),
-        "ukbiobank" (a folder of csv files of wrist sensors) or "synthetic" (no folder; the first `subjects`
-        people of the cohort `seed`, `hours` each).
+      layout: a name of LAYOUTS, or "synthetic" (no folder; the first `subjects` people of the cohort `seed`, `hours`
+        each).
 
     Raises:
-      FileNotFoundError: no such folder; ValueError: an unknown layout, or nothing in the folder that fits it.
+      ValueError: an unknown layout.
+      FileNotFoundError: no such folder, or nothing in it that fits the layout.
     """
     if layout == "synthetic":
         if not 1 <= subjects <= synthetic.SUBJECTS:
             raise ValueError(f"subjects is {subjects}, expected 1 to {synthetic.SUBJECTS} synthetic subjects")
         return [Source(layout, f"P{i + 1:02d}", index=i, seed=seed, hours=hours) for i in range(subjects)]
     if layout not in LAYOUTS:
-        raise ValueError(f"layout is '{layout}', expected one of {', '.join(LAYOUTS)}")
+        raise ValueError(f"layout is '{layout}', expected one of {', '.join([*LAYOUTS, 'synthetic'])}")
+    expected = LAYOUTS[layout].expected
     if folder is None or not Path(folder).is_dir():
-        raise FileNotFoundError(f"input folder {folder} does not exist: --input names the folder of the recordings")
+        raise FileNotFoundError(f"input folder {folder} does not exist, expected a folder with {expected}")
     folder = Path(folder)
-    if layout == "hunt4":
-        paths = hunt4.subject_folders(folder)
-        expected = "subjects' folders with files like 2018-03-14_09.npz"
-    elif layout == "ukbiobank":
-        paths = ukbiobank.recording_files(folder)
-        expected = "csv files like 1000001_90001_0_0.csv.gz"
-    else:
-        paths = {path.stem: path for path in sorted(folder.glob("*.csv")) if not path.name.startswith(".")}
-        expected = "csv files like S006.csv"
+    paths = LAYOUTS[layout].find(folder)
     if not paths:
-        below = sorted({str(path.parent) for path in folder.glob("*/*.csv")})
-        hint = f"; there are csv files in {', '.join(below[:5])}" if layout != "hunt4" and below else ""
-        raise ValueError(f"{folder}: nothing in layout {layout} found, expected {expected}{hint}")
-    return [Source(layout, name, path.name, path) for name, path in sorted(paths.items())]
+        raise FileNotFoundError(f"{folder}: nothing in layout {layout} found, expected {expected}")
+    return [Source(layout, name, path.relative_to(folder).as_posix(), path) for name, path in sorted(paths.items())]
+
+
+def recordings(layout: str, folder: str | Path) -> Iterator[Recording]:
+    """The recordings of a folder in this layout, one after the other in order of their names.
+
+    Raises:
+      ValueError, OSError: as `find` and `read`.
+    """
+    return map(read, find(layout, folder))
 
 
 def files_of(source: Source) -> list[Path]:
     """The files a source consists of, in order; none if synthetic."""
-    if source.path is None:
-        return []
-    return hunt4.snippet_files(source.path) if source.layout == "hunt4" else [source.path]
+    return [] if source.path is None else LAYOUTS[source.layout].files(source.path)
 
 
 def read(source: Source) -> Recording:
     """The recording; ValueError or OSError naming the file where it cannot be used."""
     if source.layout == "synthetic":
         return synthetic.recording(source.index, seed=source.seed, hours=source.hours)
-    return {"harth": har_csv, "hunt4": hunt4, "ukbiobank": ukbiobank}[source.layout].read(source.path)
+    return LAYOUTS[source.layout].read(source.path)
 
 
 def stamp(source: Source) -> str:

@@ -9,6 +9,17 @@ from launch.command_line import Parser, run_job, sigterm_like_ctrl_c
 
 DESCRIPTION = """Cuts recordings into windows and writes them, with checksums and statistics.
 Run the same command again to continue after a stop: what is done is not done again."""
+TWO = "back,thigh"
+LAYOUTS = {  # name -> sensors kept unless chosen, and words for --help; not imported, as that takes a second
+    "harth": (TWO, "csv files of HARTH or HAR70+"),
+    "hunt4": (TWO, "<subject>/<YYYY-MM-DD_HH>.npz"),
+    "ukbiobank": ("wrist", "csv files of a wrist sensor"),
+    "pamap2": (TWO, "Protocol/subject101.dat ... of PAMAP2, chest and ankle"),
+    "usc_had": ("thigh", "Subject1/a1t1.mat ... of USC-HAD, hip"),
+    "opportunity": (TWO, "S1-ADL1.dat ... of Opportunity, hip and right knee"),
+    "realworld": (TWO, "proband1/data/acc_walking_csv.zip ... of RealWorld, waist and thigh"),
+    "synthetic": (TWO, "made up"),
+}
 SYNTHETIC_ONLY = ("seed", "subjects", "hours")
 NUMBERS = (
     ("--rate", int, 50, "HZ", "samples a second (50); recordings of another rate are resampled"),
@@ -26,12 +37,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--layout",
         required=True,
-        choices=("harth", "hunt4", "ukbiobank", "synthetic"),
-        help="harth: csv files of HARTH or HAR70+; hunt4: <subject>/<YYYY-MM-DD_HH>.npz; "
-        "ukbiobank: csv files of a wrist sensor; synthetic: made up",
+        choices=tuple(LAYOUTS),
+        help="; ".join(f"{name}: {text}" for name, (_, text) in LAYOUTS.items()),
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder to write")
-    places = "comma-separated places of the sensors to keep (back,thigh; ukbiobank: wrist)"
+    others = "; ".join(f"{name}: {sensors}" for name, (sensors, _) in LAYOUTS.items() if sensors != TWO)
+    places = f"comma-separated places of the sensors to keep ({TWO}; {others})"
     parser.add_argument("--sensors", metavar="PLACES", help=places)
     for name, kind, default, unit, text in NUMBERS:
         parser.add_argument(name, type=kind, default=default, metavar=unit, help=text)
@@ -63,7 +74,7 @@ def _prepare(flags: argparse.Namespace) -> None:
     cut = Cut(
         max_gap_s=flags.max_gap,
         stride_s=flags.window if flags.stride is None else flags.stride,
-        sensors=tuple((flags.sensors or ("wrist" if flags.layout == "ukbiobank" else "back,thigh")).split(",")),
+        sensors=tuple((flags.sensors or LAYOUTS[flags.layout][0]).split(",")),
         rate_hz=flags.rate,
         window_s=flags.window,
         nonwear_min=flags.nonwear,

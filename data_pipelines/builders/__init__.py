@@ -1,5 +1,5 @@
 """TFDS builders of the public labelled data sets: build and read them. Importing this imports TFDS."""
 
-from data_pipelines.builders.store import build, labelled_from_tfds
+from data_pipelines.builders.store import BUILDERS, build, labelled_from_tfds
 
-__all__ = ["build", "labelled_from_tfds"]
+__all__ = ["BUILDERS", "build", "labelled_from_tfds"]

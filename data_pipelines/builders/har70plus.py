@@ -4,7 +4,10 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.builders import har_csv_builder
+from data_pipelines import sources
+from data_pipelines.builders import download, labelled_builder
+from data_pipelines.readers.har_csv import ACTIVITIES
+from selfpab_jax.signals.stft import CHANNELS
 
 URL = "https://archive.ics.uci.edu/static/public/780/har70.zip"
 CITATION = """@article{ustad2023har70,
@@ -22,19 +25,22 @@ class Har70plus(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "The published recordings of 18 subjects."}
     code_path = Path(__file__)  # TFDS finds it by a package, importlib_resources, that it does not depend on
-    MANUAL_DOWNLOAD_INSTRUCTIONS = har_csv_builder.MANUAL
+    MANUAL_DOWNLOAD_INSTRUCTIONS = labelled_builder.MANUAL
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return har_csv_builder.info(
+        return labelled_builder.info(
             self,
             description="Lower-back and right-thigh acceleration (Axivity AX3, 50 Hz) of people aged 70 to "
             "95, annotated from video with 7 activities.",
             homepage="https://archive.ics.uci.edu/dataset/780/har70",
             citation=CITATION,
+            licence="CC BY 4.0",
+            activities=ACTIVITIES[self.name],
+            channels=CHANNELS,
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        return {"train": self._generate_examples(har_csv_builder.source_folder(dl_manager, URL))}
+        return {"train": self._generate_examples(download.source_folder(dl_manager, URL))}
 
     def _generate_examples(self, folder):
-        yield from har_csv_builder.examples(folder, self.name)
+        yield from labelled_builder.examples(sources.recordings(self.name, folder))

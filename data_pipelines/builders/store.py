@@ -5,33 +5,46 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from data_pipelines import sources
 from data_pipelines.builders.har70plus import Har70plus
-from data_pipelines.builders.har_csv_builder import csv_files
 from data_pipelines.builders.harth import Harth
+from data_pipelines.builders.opportunity import Opportunity
+from data_pipelines.builders.pamap2 import Pamap2
+from data_pipelines.builders.realworld import Realworld
+from data_pipelines.builders.usc_had import UscHad
 from data_pipelines.contract import Labelled
 from data_pipelines.windows import segments
 
-BUILDERS = {"harth": Harth, "har70plus": Har70plus}
+# The keys are names of `sources.LAYOUTS` as well: what a builder stores is what that layout reads.
+BUILDERS = {
+    "harth": Harth,
+    "har70plus": Har70plus,
+    "pamap2": Pamap2,
+    "usc_had": UscHad,
+    "opportunity": Opportunity,
+    "realworld": Realworld,
+}
 
 
 def build(name: str, source_dir: str | Path | None, data_dir: str | Path) -> Path:
     """The version folder `data_dir/<name>/<version>`, written as ArrayRecord.
 
     Args:
-      name: "harth" or "har70plus".
-      source_dir: folder with the published csv files, one per subject; None downloads them from UCI.
+      name: one of BUILDERS.
+      source_dir: folder with the published files; None downloads them.
       data_dir: where TFDS keeps its data sets.
 
     Raises:
-      ValueError: unknown name, or a csv file that does not fit the layout.
-      FileNotFoundError: no csv file in `source_dir`.
+      ValueError: unknown name, or a file that does not fit the layout.
+      FileNotFoundError: no such `source_dir`, or nothing in it that fits the layout.
       FileExistsError: this version is already built there.
+      OSError: the download failed.
     """
     if name not in BUILDERS:
         raise ValueError(f"data set is '{name}', expected one of {', '.join(BUILDERS)}")
     download = tfds.download.DownloadConfig()
     if source_dir is not None:
-        csv_files(Path(source_dir))
+        sources.find(name, source_dir)
         download.manual_dir = Path(source_dir)
     # Never "parquet": TFDS drops rows when it writes that.
     builder = BUILDERS[name](data_dir=str(data_dir), file_format="array_record")
@@ -71,6 +84,8 @@ def labelled_from_tfds(version_folder: str | Path, max_gap_s: float = 5.0) -> li
             time=example["time"],
             segments=tuple(segments(example["time"], max_gap_s)),
             activities={int(code): activity for code, activity in metadata["activities"].items()},
+            channels=tuple(metadata["channels"]),
+            rate_hz=int(metadata["sample_rate_hz"]),
         )
         for example in map(source.__getitem__, range(len(source)))
     ]

@@ -13,12 +13,12 @@ METRIC_FROM, METRIC_TO = 4.0, 20.0
 STANDARD_GRAVITY = 9.80665
 
 
-def row_text(index: int) -> str:
-    """`row 6 (line 7)`: data rows count from 1, lines include the header."""
-    return f"row {index + 1} (line {index + 2})"
+def row_text(index: int, header_lines: int = 1) -> str:
+    """`row 6 (line 7)`: data rows count from 1, lines include the header; without one they are the same."""
+    return f"row {index + 1}" + (f" (line {index + 1 + header_lines})" if header_lines else "")
 
 
-def check_increasing(time: np.ndarray, where: str):
+def check_increasing(time: np.ndarray, where: str, header_lines: int = 1):
     """Raises ValueError naming the first row of `time` (int64 [S], microseconds) that is not later than the last."""
     step = np.diff(time)
     stuck = np.flatnonzero(step <= 0)
@@ -27,14 +27,14 @@ def check_increasing(time: np.ndarray, where: str):
         back = -int(step[first]) / 1e6
         found = f"goes back by {back:g} s" if back else "repeats the one before"
         raise ValueError(
-            f"{where}: the timestamp of {row_text(first + 1)} {found}; timestamps must increase: sort the "
-            "rows or remove the overlap"
+            f"{where}: the timestamp of {row_text(first + 1, header_lines)} {found}; timestamps must increase: sort "
+            "the rows or remove the overlap"
         )
 
 
-def check_time(time: np.ndarray, where: str, rate_hz: float):
+def check_time(time: np.ndarray, where: str, rate_hz: float, header_lines: int = 1):
     """Raises ValueError unless `time` (int64 [S], microseconds) increases in steps of about 1 / rate_hz."""
-    check_increasing(time, where)
+    check_increasing(time, where, header_lines)
     median = float(np.median(np.diff(time)))
     if abs(median * rate_hz / 1e6 - 1) > RATE_TOLERANCE:
         raise ValueError(

@@ -45,22 +45,26 @@ def read_header(path: Path, names: Sequence[str]) -> list[str]:
     return found
 
 
-def what_is_wrong(message: str, header: Sequence[str], expected: Mapping[str, str]) -> str:
-    """Arrow's complaint in the words of the layout; its row numbers count the header.
+def what_is_wrong(message: str, header: Sequence[str], expected: Mapping[str, str], header_lines: int = 1) -> str:
+    """Arrow's complaint in the words of the layout; its row numbers count the header, if the file has one.
 
     Args:
       message: of the ArrowInvalid, from a read by one thread: only then it counts rows.
       header: column names in file order.
       expected: what a cell of a column should hold; columns not named hold numbers in g.
     """
+
+    def row(line: str) -> str:
+        return row_text(int(line) - 1 - header_lines, header_lines)
+
     if cell := _CELL.search(message):
-        name, line, value = header[int(cell[1])], int(cell[2]), cell[3][:40]
-        return f"{name} of {row_text(line - 2)} is {value!r}, expected {expected.get(name, 'a number in g')}"
+        name = header[int(cell[1])]
+        return f"{name} of {row(cell[2])} is {cell[3][:40]!r}, expected {expected.get(name, 'a number in g')}"
     if ragged := _RAGGED.search(message):
-        line, columns, found = (int(group) for group in ragged.groups())
+        line, columns, found = ragged.groups()
+        than = f"the header {columns}" if header_lines else f"expected {columns}"
         return (
-            f"{row_text(line - 2)} has {found} columns, the header {columns}: the file may have been cut "
-            "off, copy it again or remove the row"
+            f"{row(line)} has {found} columns, {than}: the file may have been cut off, copy it again or remove the row"
         )
     return f"cannot be read as csv: {message.splitlines()[0][:200]}"
 

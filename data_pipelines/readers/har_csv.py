@@ -3,6 +3,7 @@
 Some published files carry an unnamed or `index` column as well; columns that are not needed are ignored.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,25 @@ EXPECTED = {
     "timestamp": "a time like 2019-01-12 00:00:00.020 (no zone)",
     "label": "a whole number, the code of an activity",
 }
+
+
+def recording_files(folder: str | Path) -> dict[str, Path]:
+    """Name -> csv file of a folder, or else of the only folder below it that has some, in order of the names.
+
+    Raises:
+      ValueError: several folders below have csv files.
+    """
+    folder = Path(folder)
+    files = _visible(folder.glob("*.csv")) or _visible(folder.rglob("*.csv"))
+    held = list(dict.fromkeys(path.parent for path in files))
+    if len(held) > 1:
+        shown = ", ".join(map(str, held[:5]))
+        raise ValueError(f"{folder}: there are csv files in {shown}; expected one folder of them: name one of these")
+    return {path.stem: path for path in files}
+
+
+def _visible(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def read(path: str | Path, layout: str = "harth", *, need_label: bool = True) -> Recording:

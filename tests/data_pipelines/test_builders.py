@@ -1,5 +1,6 @@
 """The TFDS builders: a small published-layout folder in, the same recordings out, without TensorFlow."""
 
+import shutil
 import sys
 import warnings
 
@@ -7,8 +8,13 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_pipelines.builders import build, labelled_from_tfds
+from data_pipelines import sources
+from data_pipelines.builders import BUILDERS, build, download, labelled_from_tfds
+from data_pipelines.labelled import load_set
+from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.readers.har_csv import ACTIVITIES
+from data_pipelines.shards import Cut
+from launch import prepare as launch_prepare
 from selfpab_jax.signals.stft import CHANNELS
 
 
@@ -53,6 +59,12 @@ def test_build_and_read_back(tmp_path, name, version):
     assert "tensorflow" not in sys.modules
 
 
+def test_every_name_is_known_in_every_place():
+    assert set(BUILDERS) <= set(sources.LAYOUTS)
+    # HAR70+ is prepared in HARTH's layout, whose codes it shares.
+    assert set(launch_prepare.LAYOUTS) == set(sources.LAYOUTS) - {"har70plus"} | {"synthetic"}
+
+
 def test_a_longer_gap_can_be_joined(tmp_path):
     write_csv(tmp_path / "501.csv", gap_s=10)
     folder = build("har70plus", tmp_path, tmp_path / "tfds")
@@ -60,10 +72,17 @@ def test_a_longer_gap_can_be_joined(tmp_path):
 
 
 def test_build_refuses_what_it_cannot_use(tmp_path):
-    with pytest.raises(ValueError, match="harth, har70plus"):
-        build("pamap2", tmp_path, tmp_path / "tfds")
-    with pytest.raises(FileNotFoundError, match="no csv file"):
+    with pytest.raises(ValueError, match="data set is 'mobiact', expected one of harth, har70plus, pamap2, usc_had"):
+        build("mobiact", tmp_path, tmp_path / "tfds")
+    with pytest.raises(FileNotFoundError, match="nothing does not exist, expected a folder with csv files"):
         build("harth", tmp_path / "nothing", tmp_path / "tfds")
+    with pytest.raises(FileNotFoundError, match="nothing in layout usc_had found, expected folders Subject1 to"):
+        build("usc_had", tmp_path, tmp_path / "tfds")
+    for folder in ("harth", "har70plus"):
+        (tmp_path / "both" / folder).mkdir(parents=True)
+        write_csv(tmp_path / "both" / folder / "S006.csv", samples=60)
+    with pytest.raises(ValueError, match="there are csv files in .*har70plus, .*harth; expected one folder of them"):
+        build("harth", tmp_path / "both", tmp_path / "tfds")
     with pytest.raises(FileNotFoundError, match=r"dataset_info\.json"):
         labelled_from_tfds(tmp_path)
 
@@ -75,6 +94,45 @@ def test_a_bad_file_is_named_and_leaves_nothing_behind(tmp_path):
     with pytest.raises(ValueError, match=r"501\.csv: label 13 of"):
         build("har70plus", source, tmp_path / "tfds")
     assert not list((tmp_path / "tfds").rglob("*array_record*"))
+
+
+def test_a_set_by_its_name(tmp_path, capsys):
+    """The published files are built once, beside themselves; a newer version and a prepared folder come first."""
+    folder = tmp_path / "har70plus"
+    folder.mkdir()
+    write_csv(folder / "501.csv")
+    (first,) = load_set("har70plus", tmp_path)
+    assert capsys.readouterr().err.startswith(f"building har70plus from {folder}\n")
+    assert (folder / "1.0.0" / "dataset_info.json").is_file() and (folder / "501.csv").is_file()
+    write_csv(folder / "502.csv", seed=1)  # too late: a version is there
+    (second,) = load_set("har70plus", tmp_path)
+    np.testing.assert_array_equal(second.counts, first.counts)
+    assert "building" not in capsys.readouterr().err
+    (folder / "1.0.0").rename(folder / "0.9.0")
+    assert len(labelled_from_tfds(build("har70plus", folder, tmp_path))) == 2
+    (folder / "1.0.0").rename(folder / "0.10.0")
+    (folder / "1.0.0.incompleteXYZ").mkdir()
+    shutil.copy(folder / "0.9.0" / "dataset_info.json", folder / "1.0.0.incompleteXYZ")
+    assert len(load_set("har70plus", tmp_path)) == 2  # 0.10.0, not 0.9.0
+    settings = PrepareSettings(Cut(window_s=1, stride_s=1))
+    prepare(folder, "harth", tmp_path / "other" / "har70plus", settings, workers=1, progress=False)
+    prepared = load_set("har70plus", tmp_path / "other")
+    assert [r.name for r in prepared] == ["501", "502"] and prepared[0].rate_hz == 50
+
+
+def test_a_set_that_is_not_there(tmp_path, monkeypatch, capsys):
+    with pytest.raises(ValueError, match="data set is 'hart', expected one of harth, har70plus"):
+        load_set("hart", tmp_path)
+    (tmp_path / "harth").mkdir()
+    (tmp_path / "harth" / "readme.txt").write_text("")
+    with pytest.raises(FileNotFoundError, match="nothing in layout harth found"):
+        load_set("harth", tmp_path)
+    monkeypatch.setattr(download.tfds.download.DownloadManager, "download", lambda *_: 1 / 0)
+    for name in ("har70plus", "usc_had"):
+        (tmp_path / "usc_had").mkdir(exist_ok=True)
+        with pytest.raises(OSError, match=r"^http.*zip cannot be downloaded \(ZeroDivisionError: division by zero\)"):
+            load_set(name, tmp_path)
+        assert f"building {name} from its public download" in capsys.readouterr().err
 
 
 def test_a_version_is_not_built_twice(tmp_path):

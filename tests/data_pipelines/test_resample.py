@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.signal
 
 from data_pipelines.contract import Recording, channels_of
-from data_pipelines.resample import resample, select_sensors
+from data_pipelines.resample import fourier_resample, resample, select_sensors
 
 WRIST = channels_of(["wrist"])
 
@@ -44,7 +45,44 @@ def test_gravity_stays_what_it_is_up_to_the_ends(old, new, samples):
     np.testing.assert_allclose(out, -0.98, atol=1e-6)
 
 
-def test_gaps_are_not_bridged():
+@pytest.mark.parametrize(("old", "new"), [(100, 50), (98, 50), (50, 100), (33, 50)])
+@pytest.mark.parametrize("hz", [0.1, 1, 5, 12])
+def test_fourier_keeps_a_slow_sine(old, new, hz):
+    out = fourier_resample(recording(sine(hz, old), old), new, 5.0)
+    assert out.acceleration.dtype == np.float32 and len(out.acceleration) == len(out.time) == -(-3000 * new // old)
+    for channel in out.acceleration.T:
+        np.testing.assert_allclose(
+            channel[2 * new : -2 * new], sine(hz, new, len(channel))[2 * new : -2 * new], atol=2e-3
+        )
+
+
+@pytest.mark.parametrize(("old", "hz"), [(100, 30), (100, 45), (98, 30)])
+def test_fourier_cuts_off_a_fast_sine(old, hz):
+    out = fourier_resample(recording(sine(hz, old), old), 50, 5.0).acceleration
+    assert np.abs(out[100:-100]).max() < 0.01
+
+
+@pytest.mark.parametrize(("old", "new"), [(100, 50), (50, 100), (98, 50)])
+def test_fourier_is_that_of_scipy_where_the_stretch_is_whole_periods(old, new):
+    # Away from its ends, where SciPy sees the next period and this a reflection.
+    signal = sine(2, old, 50 * old) + 0.3 * sine(7, old, 50 * old) - 1
+    out = fourier_resample(recording(signal, old), new, 5.0).acceleration[:, 1]
+    inner = slice(5 * new, -5 * new)
+    np.testing.assert_allclose(out[inner], scipy.signal.resample(signal, 50 * new)[inner], atol=2e-4)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 41, 3001])
+def test_fourier_ends_do_not_ring_into_each_other(samples):
+    # A ramp from -1 to 1 g: on a circle without reflections its end would be a step of 2 g.
+    ramp = np.linspace(-1, 1, samples) if samples > 1 else np.array([-1.0])
+    out = fourier_resample(recording(ramp, 100), 50, 5.0)
+    np.testing.assert_allclose(out.acceleration[:, 0], ramp[::2], atol=0.03 if samples < 100 else 1e-3)
+    constant = fourier_resample(recording(np.full(samples, -0.98), 98), 50, 5.0).acceleration
+    np.testing.assert_allclose(constant, -0.98, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [resample, fourier_resample])
+def test_gaps_are_not_bridged(method):
     # 0 g before a gap of 10 s and 1 g after it; a gap of 1 s is joined.
     n = 1000
     time = (
@@ -52,16 +90,17 @@ def test_gaps_are_not_bridged():
         + np.where(np.arange(n) >= 500, 10_000_000, 0)
         + np.where(np.arange(n) >= 800, 1_000_000, 0)
     )
-    out = resample(recording(np.arange(n) >= 500, 50, time), 30, 5.0)
+    out = method(recording(np.arange(n) >= 500, 50, time), 30, 5.0)
     assert len(out.time) == 600
-    np.testing.assert_array_equal(out.acceleration[:300], 0)
+    np.testing.assert_allclose(out.acceleration[:300], 0, atol=1e-6)
     np.testing.assert_allclose(out.acceleration[300:], 1, atol=1e-6)
     assert out.time[300] == time[500]
     step = np.diff(out.time)
     assert step[299] == 10_000_000 + 20_000 - (out.time[299] - time[499]) and (np.delete(step, 299) < 1_100_000).all()
 
 
-def test_times_and_labels_by_hand():
+@pytest.mark.parametrize("resample", [resample, fourier_resample])
+def test_times_and_labels_by_hand(resample):
     # 50 -> 30 Hz: the outputs lie at samples 0, 5/3, 10/3, 5, 20/3, 25/3 of a clock that jitters by 1 ms.
     time = np.array([0, 20, 41, 60, 80, 100, 120, 139, 160], np.int64) * 1000
     label = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9], np.int16)
@@ -84,13 +123,14 @@ def test_times_increase_even_where_the_clock_hardly_moves():
 
 def test_nothing_to_do_gives_the_same_recording():
     original = recording(sine(1, 50), 50)
-    assert resample(original, 50, 5.0) is original
+    assert resample(original, 50, 5.0) is original and fourier_resample(original, 50, 5.0) is original
     assert select_sensors(original, ["wrist"]) is original
     empty = resample(recording(np.zeros(0), 50), 30, 5.0)
     assert empty.acceleration.shape == (0, 3) and empty.time.shape == (0,) and empty.label is None
 
 
-def test_a_rate_that_is_none():
+@pytest.mark.parametrize("resample", [resample, fourier_resample])
+def test_a_rate_that_is_none(resample):
     with pytest.raises(ValueError, match="^P_1: rate is 0 Hz, expected at least 1: choose another --rate"):
         resample(recording(np.zeros(9), 50), 0, 5.0)
 
