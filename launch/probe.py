@@ -72,7 +72,7 @@ def run(config: dict, workdir: Path, *, resume: bool) -> tuple[dict, str]:
             file.write(json.dumps(row) + "\n")
             file.flush()
     protocol = {"data": data["dir"], "encoder": config["encoder"], "folds": len(folds), "scored": data["scored"]}
-    results = compare.results(rows, cut, data["merge"], protocol | config["probe"])
+    results = compare.results(rows, cut.codes, cut.names, data["merge"], protocol | config["probe"])
     baseline = config["baseline"] if config["baseline"] in results["methods"] else None
     scores = report.write_report(results, workdir, baseline)
     figures.comparison(results, workdir / "figures")

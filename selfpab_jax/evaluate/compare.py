@@ -8,13 +8,15 @@ import numpy as np
 from tqdm import tqdm
 
 from selfpab_jax.evaluate.cross_validation import Fold
-from selfpab_jax.evaluate.features import chosen_layers, encode_windows, with_context
+from selfpab_jax.evaluate.features import chosen_layers, encode_windows, token_samples, with_context
 from selfpab_jax.evaluate.metrics import confusion_matrix, merge_classes
 from selfpab_jax.evaluate.probe import RECIPES, ProbeConfig, Recipe, Source, Trainer, cached, trained_along
-from selfpab_jax.evaluate.stitch import average_windows, stitch, token_labels
+from selfpab_jax.evaluate.smoothing import Transitions, smooth
+from selfpab_jax.evaluate.stitch import average_windows, hop_distributions, sample_classes, token_labels, unfold
 from selfpab_jax.evaluate.windows import ProbeWindows
-from selfpab_jax.models.functional import split
-from selfpab_jax.models.heads import LstmHead, ProbeHead, lstm_head, probe_head
+from selfpab_jax.models.deep_conv_lstm import deep_conv_lstm
+from selfpab_jax.models.functional import Module, split
+from selfpab_jax.models.heads import lstm_head, probe_head
 
 Params = dict[str, Any]
 
@@ -38,12 +40,20 @@ class Encoder(NamedTuple):
 SCORED = ("samples", "tokens")
 
 
-def score(log_probabilities, windows: ProbeWindows, test: np.ndarray, scored: str = "samples") -> dict[str, np.ndarray]:
+def score(
+    log_probabilities,
+    windows: ProbeWindows,
+    test: np.ndarray,
+    scored: str = "samples",
+    transitions: Transitions | None = None,
+) -> dict[str, np.ndarray]:
     """{subject: confusion matrix [K, K]} of predicted windows, stitched segment by segment.
 
     Args:
+      log_probabilities: [W', T, K] of the windows with the numbers `test`.
       scored: "samples" counts every labelled sample; "tokens" every token with a labelled sample, against the
         majority label, however mixed it is.
+      transitions: from hop to hop, see `hop_labels`; predicted samples are then smoothed along each segment.
     """
     place = {int(window): row for row, window in enumerate(test)}
     k, out = len(windows.codes), {}
@@ -52,16 +62,25 @@ def score(log_probabilities, windows: ProbeWindows, test: np.ndarray, scored: st
         if numbers[0] not in place:
             continue
         rows = [place[int(n)] for n in numbers]
-        probability = np.exp(log_probabilities[rows])
-        placed, truth, tokens = (windows.start[numbers], windows.valid[numbers]), segment.truth, windows.tokens
-        if scored == "samples":
-            classes = stitch(probability, *placed, len(truth), tokens)
+        truth, tokens = segment.truth, windows.tokens
+        placed = (windows.start[numbers], windows.valid[numbers])
+        distribution = average_windows(np.exp(log_probabilities[rows]), *placed, tokens.count(len(truth)))  # [T, K]
+        if scored == "tokens":
+            classes, truth = distribution.argmax(axis=1), token_labels(truth, tokens)
+        elif transitions is None:
+            classes = sample_classes(distribution, len(truth), tokens)
         else:
-            classes = average_windows(probability, *placed, tokens.count(len(truth))).argmax(axis=1)
-            truth = token_labels(truth, tokens)
+            by_hop = np.maximum(hop_distributions(distribution, tokens), np.finfo(float).tiny)
+            classes = unfold(smooth(np.log(by_hop), transitions), len(truth), tokens)
         confusion = confusion_matrix(truth, classes, k)
         out[segment.subject] = out.get(segment.subject, 0) + confusion
     return out
+
+
+def hop_labels(windows: ProbeWindows, subjects: Sequence[str]) -> list[np.ndarray]:
+    """For each segment of these subjects the majority label of each hop, int64 [T], -1 where unlabelled."""
+    hops = windows.tokens._replace(size=windows.tokens.hop)
+    return [token_labels(segment.truth, hops) for segment in windows.segments if segment.subject in subjects]
 
 
 def compare(
@@ -94,9 +113,9 @@ def compare(
                 if not todo:
                     continue
                 bar.set_postfix_str(f"{name}, seed {seed}")
-                bench = _Bench(RECIPES[name], seed, windows, cfg, encoder)
+                bench = Bench(RECIPES[name], seed, windows, cfg, encoder)
                 for number, fold in todo:
-                    fold = _reduced(fold, training_subjects, seed, number)
+                    fold = reduced(fold, training_subjects, seed, number)
                     confusion, history = bench.run(fold, number, scored)
                     bar.update()
                     yield {
@@ -114,31 +133,40 @@ def train_on_all(recipe: str, windows: ProbeWindows, cfg: ProbeConfig, encoder: 
     Args:
       number: of folds there were, so that the draws are not those of a fold.
     """
-    bench = _Bench(RECIPES[recipe], 0, windows, cfg, encoder)
+    bench = Bench(RECIPES[recipe], 0, windows, cfg, encoder)
     params, _ = bench.fit(sorted(set(windows.subject.tolist())), number)
     return {"encoder": encoder.pretrained} | params
 
 
-def results(rows: Iterable[dict], windows: ProbeWindows, merge: Mapping[str, int], protocol: Mapping) -> dict:
+def results(
+    rows: Iterable[dict], codes: Sequence[int], names: Sequence[str], merge: Mapping[str, int], protocol: Mapping
+) -> dict:
     """The rows of `compare` in the form `report` reads: per method and subject a confusion matrix for each seed.
 
+    A method that was run with one seed where others had several has a single matrix a subject. Subjects who lack one of
+    their method's seeds, as in the middle of a run, are left out.
+
     Args:
+      codes, names: of the classes, in the order of rows and columns.
       merge: code -> code that takes over its counts; those that do not occur are passed over.
       protocol: what the report says about how it was done.
     """
-    names = dict(zip(windows.codes, windows.names, strict=True))
-    into = {int(old): new for old, new in merge.items() if int(old) in names and new in names}
+    name_of = dict(zip(codes, names, strict=True))
+    into = {int(old): new for old, new in merge.items() if int(old) in name_of and new in name_of}
     collected: dict[str, dict[str, dict[int, list]]] = {}
+    kept = codes
     for row in rows:
         for subject, confusion in row["confusion"].items():
-            matrix, codes = merge_classes(np.asarray(confusion), windows.codes, into)
+            matrix, kept = merge_classes(np.asarray(confusion), codes, into)
             collected.setdefault(row["method"], {}).setdefault(subject, {})[row["seed"]] = matrix.tolist()
-    seeds = sorted({seed for method in collected.values() for subject in method.values() for seed in subject})
-    methods = {
-        name: {"subjects": {who: {"confusion": [one[seed] for seed in seeds]} for who, one in sorted(people.items())}}
-        for name, people in collected.items()
-    }
-    return {"methods": methods, "classes": [names[c] for c in codes], "protocol": dict(protocol), "seeds": seeds}
+    seeds = sorted({seed for people in collected.values() for one in people.values() for seed in one})
+    methods = {}
+    for name, people in collected.items():
+        own = sorted({seed for one in people.values() for seed in one})
+        complete = {who: [one[seed] for seed in own] for who, one in sorted(people.items()) if len(one) == len(own)}
+        single = len(own) == 1 < len(seeds)
+        methods[name] = {"subjects": {who: {"confusion": m[0] if single else m} for who, m in complete.items()}}
+    return {"methods": methods, "classes": [name_of[c] for c in kept], "protocol": dict(protocol), "seeds": seeds}
 
 
 def check_names(recipes: Sequence[str], seeds: Sequence[int]) -> None:
@@ -149,7 +177,7 @@ def check_names(recipes: Sequence[str], seeds: Sequence[int]) -> None:
         raise ValueError(f"methods: found {', '.join(unknown)}, expected some of {', '.join(RECIPES)}")
 
 
-def _reduced(fold: Fold, count: int, seed: int, number: int) -> Fold:
+def reduced(fold: Fold, count: int, seed: int, number: int) -> Fold:
     """The fold with `count` of its training subjects (all for 0); the draw is the same for every recipe."""
     if not count or count >= len(fold.train):
         return fold
@@ -157,8 +185,12 @@ def _reduced(fold: Fold, count: int, seed: int, number: int) -> Fold:
     return Fold(train=tuple(sorted(chosen.tolist())), test=fold.test)
 
 
-class _Bench:
-    """One recipe and seed: features and compiled steps that all its folds share."""
+class Bench:
+    """One recipe and seed: features and compiled steps that all its folds share.
+
+    Raises:
+      ValueError: a recipe on a pre-trained encoder, and none is given.
+    """
 
     def __init__(self, recipe: Recipe, seed: int, windows: ProbeWindows, cfg: ProbeConfig, encoder: Encoder):
         if recipe.encoder == "pretrained" and encoder.pretrained is None:
@@ -168,6 +200,8 @@ class _Bench:
         self._frozen_steps = round(cfg.steps * recipe.unfreeze_at)
 
         def encode(params, acceleration, valid, key):
+            if recipe.encoder == "signal":
+                return [token_samples(acceleration, windows.tokens)]
             if recipe.encoder == "none":
                 # Padding becomes zeros, so that a frame beside it sees the same as one at a window's end.
                 return [with_context(encoder.spectrogram(acceleration, valid) * valid[..., None], recipe.context)]
@@ -187,8 +221,12 @@ class _Bench:
             source = trained_along(encode, windows.counts, windows.scale)
             self._stages.append((self._trainer(source, self._frozen_steps), cfg.steps - self._frozen_steps))
 
-    def _new_head(self, seed: int) -> ProbeHead | LstmHead:
+    def _new_head(self, seed: int) -> Module:
         classes = len(self._windows.codes)
+        if self._recipe.head == "deepconvlstm":
+            sizes = {"filters": self._cfg.conv_filters, "hidden": self._cfg.lstm_hidden}
+            channels, per_token = self._windows.counts.shape[1], self._recipe.encoder == "signal"
+            return deep_conv_lstm(channels, self._shape[1], classes, seed, **sizes, per_token=per_token)
         if self._recipe.head == "lstm":
             return lstm_head(*self._shape, self._cfg.lstm_hidden, classes, seed)
         return probe_head(*self._shape, self._cfg.hidden if self._recipe.head == "mlp" else 0, classes, seed)
@@ -198,24 +236,35 @@ class _Bench:
         of_tokens = (self._windows.label, self._windows.held_out, self._windows.valid)
         return Trainer(source, merge, *of_tokens, self._cfg, first_step=first_step)
 
-    def fit(self, subjects: Sequence[str], number: int) -> tuple[Params, list[dict]]:
-        """({"head"}, with "encoder" where it was trained along; training history) on these subjects."""
+    def fit(self, subjects: Sequence[str], number: int, label: np.ndarray | None = None) -> tuple[Params, list[dict]]:
+        """({"head"}, with "encoder" where it was trained along; training history) on these subjects.
+
+        Args:
+          number: of the fold, for the draws.
+          label: [W, T], the only labels to train on, such as `few_labels.draw` gives; nothing is held out then.
+        """
         key = jax.random.fold_in(jax.random.key(self._seed), number)
         params = {"head": split(self._new_head(1000 * self._seed + number)).params}
         train, history = self._windows.of(subjects), []
+        if label is not None:
+            train = train[(label[train] >= 0).any(axis=1)]
         for trainer, steps in self._stages:
             if trainer.full:
                 params = params | {"encoder": self._start}
             key, stage_key = jax.random.split(key)
-            params, rows = trainer.fit(params, train, steps=steps, key=stage_key)
+            params, rows = trainer.fit(params, train, steps=steps, key=stage_key, label=label)
             history += [{**row, "full": trainer.full} for row in rows]
         return params, history
+
+    def predict(self, params: Params, test: np.ndarray) -> np.ndarray:
+        """Log-probabilities [W', T, K] of the windows with these numbers."""
+        return self._stages[-1][0].predict(params, test)
 
     def run(self, fold: Fold, number: int, scored: str) -> tuple[dict[str, np.ndarray], list[dict]]:
         """(confusion matrices of the test subjects, training history)."""
         params, history = self.fit(fold.train, number)
-        test, (trainer, _) = self._windows.of(fold.test), self._stages[-1]
-        return score(trainer.predict(params, test), self._windows, test, scored), history
+        test = self._windows.of(fold.test)
+        return score(self.predict(params, test), self._windows, test, scored), history
 
 
 def _example(windows: ProbeWindows) -> tuple:

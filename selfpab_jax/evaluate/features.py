@@ -40,6 +40,13 @@ def with_context(x, context: int):
     return jnp.concatenate([padded[:, i : i + x.shape[1]] for i in range(2 * context + 1)], axis=-1)
 
 
+def token_samples(acceleration, tokens: Tokens):
+    """The samples of each token, channel by channel, [B, C, S] -> [B, T, C * size]."""
+    count = tokens.count(acceleration.shape[-1])
+    index = tokens.hop * np.arange(count)[:, None] + np.arange(tokens.size)  # [T, size]
+    return jnp.moveaxis(acceleration[..., index], 1, 2).reshape(len(acceleration), count, -1)
+
+
 def encoded_batches(
     encode: Callable,
     counts: np.ndarray,

@@ -242,28 +242,36 @@ def activity_f1_bars(summaries: Mapping[str, Mapping], classes: Sequence, path: 
       classes: K names.
     """
     groups, count = ["all (macro)", *map(str, classes)], len(summaries)
-    figure = new_figure(min(14.0, max(7.0, 2.5 + 0.26 * count * len(groups))), 4.6)
-    axes = figure.subplots()
-    # A little room between the macro F1 and the activities.
-    places = np.arange(len(groups)) + np.where(np.arange(len(groups)) > 0, 0.25, 0)
-    width = 0.8 / count
-    for index, (name, one) in enumerate(summaries.items()):
-        mean, error = (np.append(one["macro_f1"][key], one["per_class_f1"][key]) for key in ("mean", "se"))
-        axes.bar(
-            places + (index - (count - 1) / 2) * width,
-            np.nan_to_num(mean),  # an activity nobody does has no bar
-            width * 0.92,
-            yerr=np.nan_to_num(error),
-            label=name,
-            color=COLOURS[index % len(COLOURS)],
-            hatch=HATCHES[index // len(COLOURS) % len(HATCHES)],
-            error_kw={"elinewidth": 1, "ecolor": "#333333", "capsize": 2},
-        )
-    axes.set_xticks(places, groups, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_ylim(0, 1)
-    axes.set_xlim(places[0] - 0.6, places[-1] + 0.6)
-    axes.set_ylabel("F1, mean ± SE over subjects")
-    bare(axes)
+    panels = math.ceil(len(groups) / max(1, 66 // count))  # more bars side by side are no wider than a line
+    across = math.ceil(len(groups) / panels)
+    inches = min(10.0, max(7.0, 2.5 + 0.26 * count * across))
+    figure = new_figure(inches, 1.6 + 3 * panels)
+    width = 0.84 / count
+    fits = 0.07 * max(map(len, groups)) < (inches - 1) / across  # a letter is about so wide
+    turned = {} if fits else {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    for panel, axes in enumerate(figure.subplots(panels, squeeze=False)[:, 0]):
+        shown = slice(panel * across, (panel + 1) * across)
+        # A little room between the macro F1 and the activities.
+        places = np.arange(across) + np.where((panel == 0) & (np.arange(across) > 0), 0.25, 0)
+        for index, (name, one) in enumerate(summaries.items()):
+            mean, error = (np.append(one["macro_f1"][key], one["per_class_f1"][key])[shown] for key in ("mean", "se"))
+            axes.bar(
+                places[: len(mean)] + (index - (count - 1) / 2) * width,
+                np.nan_to_num(mean),  # an activity nobody does has no bar
+                width * 0.92,
+                yerr=np.nan_to_num(error),
+                label=name if panel == 0 else "",
+                color=COLOURS[index % len(COLOURS)],
+                hatch=HATCHES[index // len(COLOURS) % len(HATCHES)],
+                edgecolor="white",  # of the hatches
+                linewidth=0,
+                error_kw={"elinewidth": 1, "ecolor": "#333333", "capsize": 2},
+            )
+        axes.set_xticks(places[: len(mean)], groups[shown], **turned)
+        axes.set_ylim(0, 1.05)  # an error bar may reach beyond 1
+        axes.set_xlim(-0.6, across - 0.15)
+        bare(axes)
+    figure.supylabel("F1, mean ± SE over subjects", fontsize=10)
     figure.legend(loc="outside upper center", ncols=min(count, 4), frameon=False, fontsize=9)
     return save(figure, path)
 

@@ -15,9 +15,11 @@ class Recipe:
     """One row of the comparison.
 
     Attributes:
-      encoder: "pretrained", "random" (same shape, untrained) or "none" (spectral features of each token).
+      encoder: "pretrained", "random" (same shape, untrained), "none" (spectral features of each token) or "signal" (the
+        samples of each token, in g).
       unfreeze_at: share of the steps after which the encoder trains along; 1 never, 0 from the start.
-      head: "mlp" (one hidden layer), "linear", or "lstm" (two bidirectional layers over the tokens of a window).
+      head: "mlp" (one hidden layer), "linear", "lstm" (two bidirectional layers over the tokens of a window) or
+        "deepconvlstm" (over the tokens, for encoder "signal" over the samples of each).
       context: neighbouring tokens given to the classifier on each side, for encoder "none".
     """
 
@@ -28,6 +30,8 @@ class Recipe:
 
 
 RECIPES = {
+    "deepconvlstm_spectrogram": Recipe("none", head="deepconvlstm"),
+    "deepconvlstm_time": Recipe("signal", head="deepconvlstm"),
     "pretrained": Recipe("pretrained", unfreeze_at=0.75),  # SelfPAB's protocol
     "pretrained_frozen": Recipe("pretrained"),
     "pretrained_linear": Recipe("pretrained", head="linear"),
@@ -54,6 +58,7 @@ class ProbeConfig:
     Attributes:
       hidden: width of the hidden layer of an MLP.
       lstm_hidden: width of an LSTM in each direction.
+      conv_filters: feature maps of each convolution of a DeepConvLSTM.
       layers: which layer outputs are summed: "all", "last" or a list like "0,1,2" (0 is the embedding).
       steps: length; recipes that never unfreeze use all of it for the head.
       batch_size: cuts per step while the encoder is frozen.
@@ -66,6 +71,7 @@ class ProbeConfig:
 
     hidden: int = 1028
     lstm_hidden: int = 128
+    conv_filters: int = 64
     layers: str = "all"
     steps: int = 2000
     batch_size: int = 32
@@ -82,7 +88,15 @@ class ProbeConfig:
             raise ValueError(f"probe.select is '{self.select}', expected best or last")
         if self.cut_tokens < 0:
             raise ValueError(f"probe.cut_tokens is {self.cut_tokens}, expected 0 (whole windows) or more")
-        for name in ("hidden", "lstm_hidden", "steps", "batch_size", "full_batch_size", "valid_every"):
+        for name in (
+            "hidden",
+            "lstm_hidden",
+            "conv_filters",
+            "steps",
+            "batch_size",
+            "full_batch_size",
+            "valid_every",
+        ):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"probe.{name} is {value}, expected 1 or more")
 
@@ -206,13 +220,19 @@ class Trainer:
         log_probabilities = self.predict(params, windows)[known]  # [n, K]
         return float(-log_probabilities[np.arange(known.sum()), label[known]].mean())
 
-    def fit(self, params: dict[str, Any], windows: np.ndarray, *, steps: int, key, report=lambda steps: None):
+    def fit(self, params: dict[str, Any], windows: np.ndarray, *, steps: int, key, label: np.ndarray | None = None):
         """(params, history): trained on these windows, history a list of {"step", "loss", "valid_loss"}.
 
         With `select` "best" the parameters of the look with the lowest held-out loss are returned.
+
+        Args:
+          label: [W, T], in place of the data's own, to train on fewer; nothing is held out then.
         """
+        arrays, held_out = self._arrays, self._held_out & (self._label >= 0)
+        if label is not None:
+            arrays, held_out = arrays | {"label": jnp.asarray(label)}, np.zeros_like(held_out)
         padded = jnp.asarray(np.resize(windows, len(self._label)))
-        held = windows[(self._held_out & (self._label >= 0))[windows].any(axis=1)]
+        held = windows[held_out[windows].any(axis=1)]
         state = {"params": params, "opt_state": self._optimizer.init(params), "step": jnp.zeros((), jnp.int32)}
         choose = len(held) > 0 and self._cfg.select == "best"
         # What an earlier stage has chosen is a candidate too: training the encoder along may do harm.
@@ -220,7 +240,7 @@ class Trainer:
         best, history, done = (before, params), [], 0
         while done < steps:
             count = min(self._cfg.valid_every, steps - done)
-            state, loss = self._run(state, self._arrays, padded, len(windows), key, count=count)
+            state, loss = self._run(state, arrays, padded, len(windows), key, count=count)
             done += count
             row = {"step": done, "loss": float(loss)}
             if choose:
@@ -228,7 +248,6 @@ class Trainer:
                 if row["valid_loss"] < best[0]:
                     best = (row["valid_loss"], state["params"])
             history.append(row)
-            report(count)
         return (best[1] if np.isfinite(best[0]) else state["params"]), history
 
 

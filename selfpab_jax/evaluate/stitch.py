@@ -122,7 +122,12 @@ def sample_classes(distribution, samples: int, tokens: Tokens = FRAMES) -> np.nd
             f"{samples} samples have {expected} tokens, got {len(distribution)}; "
             f"a segment needs at least {tokens.size} samples"
         )
-    by_sample = hop_distributions(distribution, tokens).argmax(axis=1).repeat(tokens.hop)
+    return unfold(hop_distributions(distribution, tokens).argmax(axis=1), samples, tokens)
+
+
+def unfold(classes: np.ndarray, samples: int, tokens: Tokens = FRAMES) -> np.ndarray:
+    """One class per sample [samples] of one class per hop; samples beyond the last hop take its class."""
+    by_sample = classes.repeat(tokens.hop)
     return np.pad(by_sample, (0, samples - len(by_sample)), mode="edge")
 
 

@@ -65,12 +65,13 @@ class LstmHead(nnx.Module):
         x = jnp.einsum("...nd,n->...d", layers.astype(jnp.float32), self.layer_weight[...])
         valid = jnp.ones(x.shape[:-1], bool) if valid is None else valid
         for forward, backward in zip(self.forward, self.backward, strict=True):
-            x = jnp.concatenate([_states(forward, x, valid), _states(backward, x, valid, reverse=True)], axis=-1)
+            both = lstm_states(forward, x, valid), lstm_states(backward, x, valid, reverse=True)
+            x = jnp.concatenate(both, axis=-1)
         return jax.nn.log_softmax(self.out(x), axis=-1)
 
 
-def _states(cell: nnx.OptimizedLSTMCell, x, valid, *, reverse: bool = False):
-    """Hidden states [B, N, H] of a cell along the tokens of x [B, N, D]."""
+def lstm_states(cell: nnx.OptimizedLSTMCell, x, valid, *, reverse: bool = False):
+    """Hidden states [B, N, H] of a cell along the tokens of x [B, N, D]; it starts anew where `valid` is False."""
 
     def step(carry, token):
         values, real = token

@@ -188,7 +188,7 @@ def test_unknown_recipe_is_refused(cut, encoder):
 
 def test_results_merge_codes(cut):
     rows = [{"method": "spectrogram_mlp", "seed": 0, "fold": 0, "confusion": {"a": [[1, 2], [3, 4]]}}]
-    out = compare.results(rows, cut, {"3": 7, "130": 13}, {})
+    out = compare.results(rows, cut.codes, cut.names, {"3": 7, "130": 13}, {})
     assert out["classes"] == ["lying"] and out["methods"]["spectrogram_mlp"]["subjects"]["a"]["confusion"] == [[[10]]]
 
 
