@@ -35,7 +35,7 @@ PACKAGES = {
     "objectives": {"jax", "numpy"},
     "train": {"jax", "optax", "numpy"},
     "evaluate": {"jax", "optax", "numpy", "scipy", "matplotlib", "tqdm"},
-    "baselines": {"jax", "optax", "numpy", "scipy", "sklearn"},
+    "baselines": {"jax", "optax", "numpy", "scipy", "sklearn", "xgboost"},
     "interop": {"jax", "numpy", "torch", "safetensors", "onnx", "onnxscript", "onnxruntime"},
     "selfpab_jax": set(),
     "data_pipelines": {"numpy", "scipy", "grain", "tensorflow_datasets", "array_record", "pyarrow", "tqdm"},
@@ -58,6 +58,7 @@ OWNERS = {
     "launch/benchmarks/step_selfpab.py": {"torch"},
     "launch/benchmarks/stft.py": {"torch"},
     "launch/benchmarks/input_pipeline.py": {"torch", "array_record"},  # a DataLoader that reads the same shards
+    "launch/benchmarks/hand_crafted.py": {"scipy"},  # the loop that it measures this project beside
 }
 
 LINES = {"selfpab_jax/train/loop.py": 150, "launch/": 120, "configs/": 80, "": 300}

@@ -22,6 +22,10 @@ def measure(what: str, flags: argparse.Namespace, torch: bool) -> dict[str, list
         from launch.benchmarks import stft
 
         return {"rows": stft.measure(batches[0], repeats)}
+    if what == "hand_crafted":
+        from launch.benchmarks import hand_crafted
+
+        return {"hand_crafted": [hand_crafted.measure(batches[0], repeats)]}
     if what == "checkpoint":
         from launch.benchmarks import checkpoint
 

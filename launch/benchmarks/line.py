@@ -19,6 +19,7 @@ KINDS = {
     "stft": ("spectrograms against torch.stft", 64, 20),
     "encode": ("features of an hour of recording against the exported PyTorch module and ONNX file", 4, 5),
     "input": ("batches from compressed shards against a DataLoader; with --processes by several processes", 64, 10),
+    "hand_crafted": ("161 features of 5-s windows against a loop over windows and signals with SciPy", 256, 5),
     "checkpoint": ("saving and restoring the full-size training state", 1, 5),
     "restart": ("two processes, one of them killed: seconds until both have ended, and until they train again", 8, 3),
 }
@@ -70,7 +71,7 @@ def _parser() -> Parser:
     kinds = "; ".join(f"{name}: {what}" for name, (what, _, _) in KINDS.items())
     parser.add_argument("--what", required=True, choices=(*KINDS, "all"), help=kinds)
     parser.add_argument("--json", metavar="F", type=Path, required=True, help="file for the numbers")
-    batch = "windows a batch (step, encode 4; others 64); step: also several"
+    batch = "windows a batch (step, encode 4; hand_crafted 256; others 64); step: also several"
     parser.add_argument("--batch", type=_numbers, metavar="B[,B...]", help=batch)
     mesh = (
         "step: devices along the axes, such as data=2,tensor=2; several with ';' or the flag again; an axis data not "
@@ -82,9 +83,7 @@ def _parser() -> Parser:
     parser.add_argument("--trace", metavar="DIR", type=Path, help="step: a profile of a few steps of the last row")
     threads = "cores for everything measured, all devices together (step, --processes: all; else 2)"
     parser.add_argument("--threads", type=int, metavar="N", help=threads)
-    parser.add_argument(
-        "--repeats", type=int, metavar="N", help="rounds (step, encode, checkpoint 5; stft 20; input 10; restart 3)"
-    )
+    parser.add_argument("--repeats", type=int, metavar="N", help="rounds (stft 20; input 10; restart 3; others 5)")
     parser.add_argument("--data", metavar="DIR", help="step, input, encode: a prepared folder (default: made up)")
     model = "step, encode: the model; --config.FIELD=VALUE changes a field of it (step)"
     parser.add_argument("--config", default="configs/selfpab.py", metavar="FILE.py[:VARIANT]", help=model)

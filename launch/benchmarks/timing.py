@@ -109,7 +109,7 @@ def machine(threads: int) -> dict[str, object]:
         "load": round(os.getloadavg()[0], 2),
         "machine": platform.machine(),
         "python": platform.python_version(),
-    } | {name: _version(name) for name in ("jax", "jaxlib", "numpy", "grain", "torch")}
+    } | {name: _version(name) for name in ("jax", "jaxlib", "numpy", "scipy", "grain", "torch")}
 
 
 def _version(package: str) -> str:
