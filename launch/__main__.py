@@ -1,9 +1,9 @@
-"""`selfpab <job> [flags]`, the same as `python -m launch.<job> [flags]`."""
+"""`selfpab <job> [flags]`, the same as `python -m launch.<job> [flags]`; only the called job's module is imported."""
 
 import sys
 from collections.abc import Callable
 
-# A job's module is imported only when it is called, so that `--help` and a wrong job answer at once.
+from launch.arguments import nearest
 
 
 def _prepare(argv: list[str]) -> int:
@@ -34,6 +34,12 @@ def _compare(argv: list[str]) -> int:
     from launch import compare
 
     return compare.main(argv)
+
+
+def _tables(argv: list[str]) -> int:
+    from launch import tables
+
+    return tables.main(argv)
 
 
 def _features(argv: list[str]) -> int:
@@ -78,6 +84,7 @@ JOBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "local": (_local, "run several processes of a job on this machine, as if on several hosts"),
     "probe": (_probe, "train and test activity classifiers over subjects; writes the results table"),
     "compare": (_compare, "pre-train with several losses, probe at several checkpoints, set loss against score"),
+    "tables": (_tables, "every compared method on the labelled data sets, beside the article's numbers"),
     "features": (_features, "write the embeddings of one recording, token by token"),
     "import": (_import, "make a run folder of weights trained in PyTorch, such as the published ones"),
     "export": (_export, "write an encoder or classifier for PyTorch or ONNX"),
@@ -90,8 +97,7 @@ JOBS: dict[str, tuple[Callable[[list[str]], int], str]] = {
 def usage() -> str:
     """The jobs, one line each."""
     lines = [f"  {job:<10}{summary}" for job, (_, summary) in JOBS.items()]
-    more = "`selfpab <job> --help` lists the flags of a job."
-    return "\n".join(["usage: selfpab <job> [flags]", "", "jobs:", *lines, "", more])
+    return "\n".join(["usage: selfpab <job> [flags]\n\njobs:", *lines, "\n`selfpab <job> --help` lists its flags."])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -102,8 +108,6 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if argv else 2
     job, rest = argv[0], argv[1:]
     if job not in JOBS:
-        from launch.arguments import nearest
-
         close = nearest(job, list(JOBS)) or f"; the jobs are {', '.join(JOBS)}"
         print(f"selfpab: error: there is no job {job!r}{close}", file=sys.stderr)
         return 2

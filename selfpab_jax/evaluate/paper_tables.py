@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from selfpab_jax.evaluate.metrics import paired_difference
-from selfpab_jax.evaluate.published import IN_THE_PAPER, MACRO_F1, ROWS, TITLES
+from selfpab_jax.evaluate.published import IN_THE_PAPER, MACRO_F1, ROWS, title
 from selfpab_jax.evaluate.report import markdown_table, p_value, percent, score_results
 
 BEST, SECOND = "best", "second"
@@ -76,21 +76,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def overview(found: Mapping[str, Mapping]) -> Table:
+def overview(found: Mapping[str, Mapping], *, beside_paper: bool = True) -> Table:
     """Macro F1 of every method on every data set, the paper's number beside it where it has any for the data set.
 
     Args:
       found: data set -> see the head of this module.
+      beside_paper: False for results under conditions that the paper has no table of: neither its numbers nor its rows.
     """
     scores = {dataset: _scored(one) for dataset, one in found.items()}
-    names = row_order([*IN_THE_PAPER, *(name for one in scores.values() for name in one["raw"])])
+    of_paper = IN_THE_PAPER if beside_paper else ()
+    names = row_order([*of_paper, *(name for one in scores.values() for name in one["raw"])])
     header, columns = ["method"], []
     for dataset, one in scores.items():
-        title = TITLES.get(dataset, dataset)
-        header.append(title)
+        header.append(title(dataset))
         columns.append(_column(one["raw"], "macro_f1", names, len(_people(one))))
-        if dataset in MACRO_F1:
-            header.append(f"{title}, paper")
+        if beside_paper and dataset in MACRO_F1:
+            header.append(f"{title(dataset)}, paper")
             columns.append(_paper(dataset, names))
     caption = "Macro F1 of every method on every data set, without smoothing"
     return Table(header, _rows(names, columns), caption, _units(columns), "tab:overview")
@@ -102,7 +103,7 @@ def per_dataset(dataset: str, one: Mapping) -> Table:
     Args:
       one: see the head of this module.
     """
-    scores, title = _scored(one), TITLES.get(dataset, dataset)
+    scores = _scored(one)
     names = row_order([*MACRO_F1.get(dataset, ()), *scores["raw"], *scores["smoothed"]])
     header, columns = ["method"], []
     for name, (key, kind) in SCORES.items():
@@ -113,7 +114,7 @@ def per_dataset(dataset: str, one: Mapping) -> Table:
             header.append(name)
             columns.append(_column(scores[kind], key, names, len(_people(scores))))
     note = _units(columns) + RECALL + (HMM if scores["smoothed"] else "")
-    return Table(header, _rows(names, columns), f"Scores on {title}", note, f"tab:{dataset}")
+    return Table(header, _rows(names, columns), f"Scores on {title(dataset)}", note, f"tab:{dataset}")
 
 
 def differences(one: Mapping, reference: str, dataset: str = "") -> Table:
@@ -143,7 +144,7 @@ def differences(one: Mapping, reference: str, dataset: str = "") -> Table:
     }
     rows = _difference_rows(to_reference) + _difference_rows(by_smoothing)
     header = ["comparison", "macro F1", "p (Wilcoxon)", "p (Holm)", "better", "subjects"]
-    caption = "Paired differences of macro F1" + (f" on {TITLES.get(dataset, dataset)}" if dataset else "")
+    caption = "Paired differences of macro F1" + (f" on {title(dataset)}" if dataset else "")
     note = (
         "Percentage points, mean ± standard error over subjects; p is two-sided, Holm's correction over the methods of "
         f"a kind (against {_label(reference)}, by the HMM). Better: subjects with a gain. Incomplete: not the same "

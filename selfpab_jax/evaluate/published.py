@@ -59,3 +59,9 @@ MACRO_F1: dict[str, dict[str, tuple[float, float | None]]] = {
 }
 
 IN_THE_PAPER = tuple(MACRO_F1["harth"])
+
+
+def title(dataset: str) -> str:
+    """The printed name of a data set; what follows its name after a space ("harth without S009") stays."""
+    name, *rest = dataset.split(" ")
+    return " ".join([TITLES.get(name, name), *rest])

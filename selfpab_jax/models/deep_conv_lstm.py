@@ -61,8 +61,10 @@ class DeepConvLstm(nnx.Module):
         if self.per_token:
             x = x.reshape(batch * tokens, self.channels, -1).swapaxes(1, 2)[..., None]  # [B N, T, C, 1]
         else:
-            x = jnp.where(valid[..., None], x, 0).reshape(batch, tokens, self.channels, -1)  # [B, N, C, F]
+            x = x.reshape(batch, tokens, self.channels, -1)  # [B, N, C, F]
         for convolution in self.convolutions:
+            if not self.per_token:  # padding stays zero from layer to layer, so that its length does not matter
+                x = jnp.where(valid[..., None, None], x, 0)
             x = jax.nn.relu(convolution(x, padded=not self.per_token))
         x = x.reshape(*x.shape[:2], -1)  # [B, T, C * filters]
         real = jnp.ones(x.shape[:2], bool) if self.per_token else valid

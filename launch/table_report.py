@@ -1,0 +1,114 @@
+"""What `selfpab tables` leaves behind: tables.md, tables.tex, the pictures, and the text for the terminal."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from data_pipelines.manifest import write_atomically
+from launch.table_store import collected
+from selfpab_jax.evaluate import figures, label_figures, paper_tables
+from selfpab_jax.evaluate.paper_tables import Cell, Table
+from selfpab_jax.evaluate.published import ROWS, title
+from selfpab_jax.evaluate.report import score_results
+
+TEX_HEAD = "% \\usepackage{booktabs, graphicx}\n\n"
+WORDS = {"all": "All training subjects labelled", "minute": "One labelled minute of each activity"}
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def write(rows: Sequence[Mapping], settings: Mapping, out: Path, workers: int) -> str:
+    """The overview and the times, after the files of the folder `out` are written.
+
+    Args:
+      rows: of the results store.
+      workers: for the note on times.
+    """
+    tables: list[Table] = []
+    found = collected(rows, settings, "all")
+    if found:
+        tables.append(paper_tables.overview(found))
+        for name, one in found.items():
+            tables += _of_set(name, one, settings["reference"], out / "figures" / name.replace(" ", "_"))
+    few = collected(rows, settings, "minute")
+    if few:
+        table = paper_tables.overview(few, beside_paper=False)
+        tables.append(table._replace(caption=f"{WORDS['minute']}: {table.caption}", label="minute"))
+        for name, one in few.items():
+            _draw(one["raw"], out / "figures" / f"{name.replace(' ', '_')}_minute")
+    tables += _curves(rows, settings, out)
+    tables.append(times(rows, workers))
+    write_atomically(out / "tables.md", "\n".join(map(paper_tables.markdown, tables)).encode())
+    write_atomically(out / "tables.tex", (TEX_HEAD + "\n".join(map(paper_tables.latex, tables))).encode())
+    return "\n".join(map(paper_tables.markdown, tables))
+
+
+def _of_set(name: str, one: Mapping, reference: str, folder: Path) -> list[Table]:
+    """Scores and paired differences of one data set; its pictures are drawn."""
+    tables = [paper_tables.per_dataset(name, one)]
+    if reference in one["raw"]["methods"]:
+        tables.append(paper_tables.differences(one, reference, name))
+    _draw(one["raw"], folder)
+    return tables
+
+
+def _draw(results: Mapping, folder: Path) -> None:
+    named = {ROWS.get(method, method): found for method, found in _ordered(results["methods"]).items()}
+    figures.comparison({**results, "methods": named}, folder)
+
+
+def _ordered(methods: Mapping) -> dict:
+    return {name: methods[name] for name in paper_tables.row_order(methods)}
+
+
+def _curves(rows: Sequence[Mapping], settings: Mapping, out: Path) -> list[Table]:
+    """Macro F1 by the number of labelled training subjects, as a table and a picture a data set."""
+    counts = sorted({int(row["labels"]) for row in rows if row["labels"].isdecimal()})
+    tables = []
+    for dataset in dict.fromkeys(row["dataset"] for row in rows if row["labels"].isdecimal()):
+        its, points = [row for row in rows if row["dataset"] == dataset], {}
+        everyone = max(len(row["train"]) for row in its)
+        for labels, count in [*((str(n), n) for n in counts), ("all", everyone)]:
+            if dataset in (found := collected(its, settings, labels)):
+                for method, one in score_results(found[dataset]["raw"])["methods"].items():
+                    score = one["summary"]["macro_f1"]
+                    points.setdefault(method, {})[count] = (score["mean"], score["se"])
+        ticks = [*counts, everyone]
+        body = [
+            [Cell(ROWS.get(name, name)), *(Cell(_percent(points[name].get(count))) for count in ticks)]
+            for name in _ordered(points)
+        ]
+        caption = f"{title(dataset)}: macro F1 by the number of labelled training subjects"
+        note = "Percent, mean ± standard error over subjects; the training subjects are drawn anew in each fold."
+        tables.append(Table(["method", *map(str, ticks)], body, caption, note, f"labels-{dataset}"))
+        lines = {ROWS.get(n, n): [(c, *points[n][c]) for c in ticks if c in points[n]] for n in _ordered(points)}
+        label_figures.label_curve(lines, out / "figures" / dataset / "labelled_subjects.png", title(dataset))
+    return tables
+
+
+def _percent(score: tuple[float, float] | None) -> str:
+    return paper_tables.percent(*score) if score else paper_tables.UNKNOWN
+
+
+def times(rows: Sequence[Mapping], workers: int) -> Table:
+    """Seconds a fold takes, by method and data set, trained on all labels."""
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    methods = paper_tables.row_order(row["method"] for row in rows)
+    body = []
+    for method in methods:
+        cells = [Cell(ROWS.get(method, method))]
+        for dataset in datasets:
+            key = (dataset, method, "all")
+            its = [row for row in rows if (row["dataset"], row["method"], row["labels"]) == key]
+            mean = [sum(row[name] for row in its) / max(1, len(its)) for name in ("seconds", "cpu_seconds")]
+            cells.append(Cell(f"{mean[0]:.1f} ({mean[1]:.1f})" if its else paper_tables.NOT_RUN))
+        body.append(cells)
+    every = sum(row["seconds"] + row["setup_seconds"] for row in rows)
+    note = (
+        f"Wall (CPU) seconds of training, prediction and scoring, mean over folds, {workers} at a time on {cores()} "
+        f"cores; all {len(rows)} folds with what they share took {every / 60:.0f} process minutes."
+    )
+    return Table(["method", *(title(d) for d in datasets)], body, "Time of a fold", note, "times")

@@ -1,0 +1,105 @@
+"""The results store of the tables: a JSON line per data set, method, labels, seed and fold, with its origin."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from launch.config_file import load_config
+from launch.probe import read_rows
+from launch.table_folds import Job
+from launch.table_methods import DETERMINISTIC, reads_encoder
+from launch.table_sets import TableSet
+from selfpab_jax.baselines import classifiers
+from selfpab_jax.evaluate.compare import results
+
+STORE = "results.jsonl"
+# What tells one training of an encoder from another; not all of them are there in every run folder.
+OF_A_RUN = ("config.json", "normalization.npz", "metrics.jsonl", "imported.json")
+OF_NETWORKS = ("window_tokens", "stride_tokens", "validation", "epochs", "decay_per_200")
+
+
+def jobs(settings: Mapping, sets: Mapping[str, TableSet]) -> list[Job]:
+    """Every fold that the settings ask for; folds that share features and compiled code follow one another."""
+    return [
+        Job(dataset, method, labels, seed, fold)
+        for dataset in settings["datasets"]
+        for method in settings["methods"]
+        for seed in (settings["seeds"][:1] if method in DETERMINISTIC else settings["seeds"])
+        for labels in settings["labels"]
+        for fold in range(len(sets[dataset].folds))
+    ]
+
+
+def origin(settings: Mapping, data: TableSet, method: str) -> str:
+    """A digest of everything that decides a row of a method on a data set, besides labels, seed and fold."""
+    told: dict[str, object] = {"data": data.hash, "folds": [fold.test for fold in data.folds]}
+    if method in classifiers.NAMES:
+        told["classifier"] = {**settings["classifiers"]["all"], **settings["classifiers"].get(data.name, {})}
+    else:
+        told |= {name: settings[name] for name in OF_NETWORKS}
+        told["probe"] = {**settings["probe"], **settings["own"].get(method, {})}
+        if reads_encoder(method):
+            told["encoder"] = _encoder_digest(settings, data)
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _encoder_digest(settings: Mapping, data: TableSet) -> str:
+    if not data.encoder_folder:
+        return load_config(settings["network"]).to_json()
+    files = [Path(data.encoder_folder) / name for name in OF_A_RUN]
+    content = b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files if file.is_file())
+    return f"{settings['which']} {hashlib.sha256(content).hexdigest()}"
+
+
+def stored(out: Path, origins: Mapping[tuple[str, str], str]) -> list[dict]:
+    """The rows of the store, a last line cut short removed.
+
+    Args:
+      origins: (data set, method) -> `origin` under the settings of this call.
+
+    Raises:
+      ValueError: a row of one of these that other settings or data have given.
+    """
+    rows = read_rows(out / STORE)
+    for row in rows:
+        dataset, method = row["dataset"], row["method"]
+        if origins.get((dataset, method), row["origin"]) != row["origin"]:
+            raise ValueError(
+                f"{out / STORE} holds {method} on {dataset} made with other settings, data or another encoder: name "
+                "another --out, or remove these lines"
+            )
+    return rows
+
+
+def job_of(row: Mapping) -> Job:
+    """What a row is the outcome of."""
+    return Job(*(row[name] for name in Job._fields))
+
+
+def collected(rows: Iterable[Mapping], settings: Mapping, labels: str) -> dict[str, dict]:
+    """data set -> {"raw", "smoothed"}: results dictionaries of the rows with these labels.
+
+    A data set of which the settings leave subjects out is there a second time, without them, under a longer name.
+    """
+    found: dict[str, dict] = {}
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        its = [row for row in rows if row["dataset"] == dataset and row["labels"] == labels]
+        if not its:
+            continue
+        people = {who for row in its for who in row["confusion"]}
+        found[dataset] = _both(its, settings["merge"].get(dataset, {}), ())
+        dropped = sorted(people & set(settings["without"].get(dataset, ())))
+        if dropped and people - set(dropped):
+            named = f"{dataset} without {', '.join(dropped)}"
+            found[named] = _both(its, settings["merge"].get(dataset, {}), dropped)
+    return found
+
+
+def _both(rows: Sequence[Mapping], merge: Mapping, dropped: Sequence[str]) -> dict:
+    classes, both = (rows[0]["codes"], rows[0]["classes"], merge), {"raw": None, "smoothed": None}
+    for kind, key in (("raw", "confusion"), ("smoothed", "smoothed")):
+        left = [{**row, "confusion": {w: m for w, m in row[key].items() if w not in dropped}} for row in rows]
+        if any(row["confusion"] for row in left):
+            both[kind] = results([row for row in left if row["confusion"]], *classes, {})
+    return both
