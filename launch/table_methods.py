@@ -13,7 +13,7 @@ from selfpab_jax.evaluate.cross_validation import Fold
 from selfpab_jax.evaluate.probe import RECIPES, ProbeConfig
 
 NAMES = (*classifiers.NAMES, *RECIPES)
-DETERMINISTIC = ("svm", "xgboost")  # another seed would give the same
+DETERMINISTIC = ("svm", "xgboost")  # on the same labels another seed would give the same
 NO_ENCODER = Encoder(None, None, lambda seed: {}, None)
 
 

@@ -25,9 +25,11 @@ def jobs(settings: Mapping, sets: Mapping[str, TableSet]) -> list[Job]:
         Job(dataset, method, labels, seed, fold)
         for dataset in settings["datasets"]
         for method in settings["methods"]
-        for seed in (settings["seeds"][:1] if method in DETERMINISTIC else settings["seeds"])
+        for seed in settings["seeds"]
         for labels in settings["labels"]
         for fold in range(len(sets[dataset].folds))
+        # Other seeds draw other labels, where not all are used.
+        if method not in DETERMINISTIC or labels != "all" or seed == settings["seeds"][0]
     ]
 
 

@@ -28,7 +28,7 @@ LISTS = {  # flag -> what it lists
     "network untrained)",
     "datasets": "harth, har70plus, pamap2, opportunity, realworld, usc_had",
     "labels": "what is trained on: all, minute (one of each activity), or a number of subjects",
-    "seeds": "whole numbers; svm and xgboost have no randomness and run once",
+    "seeds": "whole numbers; svm and xgboost on all labels run once, they have no randomness",
 }
 
 
