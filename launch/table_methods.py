@@ -13,7 +13,8 @@ from selfpab_jax.evaluate.cross_validation import Fold
 from selfpab_jax.evaluate.probe import RECIPES, ProbeConfig
 
 NAMES = (*classifiers.NAMES, *RECIPES)
-DETERMINISTIC = ("svm", "xgboost")  # on the same labels another seed would give the same
+# On the same labels another seed gives the same, but for the split that calibrates the SVM's probabilities.
+DETERMINISTIC = ("svm", "xgboost")
 NO_ENCODER = Encoder(None, None, lambda seed: {}, None)
 
 

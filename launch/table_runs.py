@@ -40,10 +40,9 @@ def check(settings: Mapping) -> None:
                     f"--methods: {', '.join(wanting)} on {dataset} need a pre-trained encoder: name a run folder of "
                     "`selfpab pretrain` with --encoder, or name --methods without them"
                 )
-            if not (Path(settings["encoder"][dataset]) / "config.json").is_file():
-                raise FileNotFoundError(
-                    f"--encoder: {settings['encoder'][dataset]} is no run folder, it has no config.json"
-                )
+    for folder in settings["encoder"].values():
+        if not (Path(folder) / "config.json").is_file():
+            raise FileNotFoundError(f"--encoder: {folder} is no run folder, it has no config.json")
 
 
 def run(settings: Mapping, out: Path, workers: int | None) -> str:

@@ -73,6 +73,8 @@ class TableSet:
             self._check(run[1], sensors)
             return run[0], run[1].method
         config = json.loads(load_config(self._settings["network"]).to_json())
+        if config.get("objective") != "selfpab":
+            raise ValueError(f"--config.network: {self._settings['network']} is no config of objective selfpab")
         features = N_BINS * len(channels_of(sensors))
         config["sensors"] = sensors
         config["model"] |= {"in_features": features, "out_features": features}

@@ -61,10 +61,12 @@ def stored(out: Path, origins: Mapping[tuple[str, str], str]) -> list[dict]:
       origins: (data set, method) -> `origin` under the settings of this call.
 
     Raises:
-      ValueError: a row of one of these that other settings or data have given.
+      ValueError: a row of one of these that other settings or data have given, or no row of such a store.
     """
     rows = read_rows(out / STORE)
-    for row in rows:
+    for number, row in enumerate(rows, 1):
+        if not {"origin", "confusion", *Job._fields} <= row.keys():
+            raise ValueError(f"{out / STORE} line {number} is no result of this job: name another --out")
         dataset, method = row["dataset"], row["method"]
         if origins.get((dataset, method), row["origin"]) != row["origin"]:
             raise ValueError(

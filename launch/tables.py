@@ -28,7 +28,7 @@ LISTS = {  # flag -> what it lists
     "network untrained)",
     "datasets": "harth, har70plus, pamap2, opportunity, realworld, usc_had",
     "labels": "what is trained on: all, minute (one of each activity), or a number of subjects",
-    "seeds": "whole numbers; svm and xgboost on all labels run once, they have no randomness",
+    "seeds": "whole numbers; svm and xgboost on all labels run with the first only",
 }
 
 
@@ -60,26 +60,31 @@ def parse(argv: Sequence[str] | None) -> tuple[dict, argparse.Namespace]:
 
 def _settings(flags: argparse.Namespace, overrides: Sequence[str]) -> dict:
     config = load_config(flags.config)
+    if "classifiers" not in config:
+        raise ValueError(f"--config: {flags.config} describes no tables, expected one like {CONFIG}")
     for override in overrides:
         set_field(config, override, flags.config)
     settings = json.loads(config.to_json())
     for name in LISTS:
         if (given := vars(flags)[name]) is not None:
             settings[name] = [word.strip() for word in given.split(",") if word.strip()]
-    try:
-        settings["seeds"] = [int(seed) for seed in settings["seeds"]]
-    except ValueError:
-        raise ValueError(f"--seeds is {flags.seeds}, expected whole numbers like 0,1,2") from None
+    if not all(str(seed).isdecimal() for seed in settings["seeds"]):
+        raise ValueError(f"--seeds is {','.join(map(str, settings['seeds']))}, expected whole numbers like 0,1,2")
+    settings["seeds"] = [int(seed) for seed in settings["seeds"]]
     return settings | {"data": flags.data, "encoder": _encoders(flags.encoder, settings["datasets"])}
 
 
 def _encoders(text: str | None, datasets: Sequence[str]) -> dict[str, str]:
-    """Run folder by data set, of "RUN" or "harth=RUN1,har70plus=RUN2"."""
+    """Run folder by data set, of "RUN" or "harth=RUN1,har70plus=RUN2"; ValueError for anything else."""
     if not text:
         return {}
     if "=" not in text:
         return dict.fromkeys(datasets, text)
-    return dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    parts = [part.strip().partition("=") for part in text.split(",")]
+    folders = {name: folder for name, _, folder in parts if folder}
+    if len(folders) < len(parts):
+        raise ValueError(f"--encoder is {text}, expected RUN, or DATASET=RUN1,DATASET2=RUN2, each set once")
+    return folders
 
 
 def main(argv: list[str] | None = None) -> int:
