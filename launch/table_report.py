@@ -1,10 +1,10 @@
 """What `selfpab tables` leaves behind: tables.md, tables.tex, the pictures, and the text for the terminal."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_pipelines.manifest import write_atomically
+from launch import table_protocol
 from launch.table_store import collected
 from selfpab_jax.evaluate import figures, label_figures, paper_tables
 from selfpab_jax.evaluate.paper_tables import Cell, Table
@@ -13,11 +13,6 @@ from selfpab_jax.evaluate.report import score_results
 
 TEX_HEAD = "% \\usepackage{booktabs, graphicx}\n\n"
 WORDS = {"all": "All training subjects labelled", "minute": "One labelled minute of each activity"}
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def write(rows: Sequence[Mapping], settings: Mapping, out: Path, workers: int) -> str:
@@ -40,8 +35,9 @@ def write(rows: Sequence[Mapping], settings: Mapping, out: Path, workers: int) -
         for name, one in few.items():
             _draw(one["raw"], out / "figures" / f"{name.replace(' ', '_')}_minute")
     tables += _curves(rows, settings, out)
-    tables.append(times(rows, workers))
-    write_atomically(out / "tables.md", "\n".join(map(paper_tables.markdown, tables)).encode())
+    tables.append(table_protocol.times(rows, workers))
+    text = "\n".join([table_protocol.protocol(rows, settings), *map(paper_tables.markdown, tables)])
+    write_atomically(out / "tables.md", text.encode())
     write_atomically(out / "tables.tex", (TEX_HEAD + "\n".join(map(paper_tables.latex, tables))).encode())
     return "\n".join(map(paper_tables.markdown, tables))
 
@@ -91,24 +87,3 @@ def _curves(rows: Sequence[Mapping], settings: Mapping, out: Path) -> list[Table
 
 def _percent(score: tuple[float, float] | None) -> str:
     return paper_tables.percent(*score) if score else paper_tables.UNKNOWN
-
-
-def times(rows: Sequence[Mapping], workers: int) -> Table:
-    """Seconds a fold takes, by method and data set, trained on all labels."""
-    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    methods = paper_tables.row_order(row["method"] for row in rows)
-    body = []
-    for method in methods:
-        cells = [Cell(ROWS.get(method, method))]
-        for dataset in datasets:
-            key = (dataset, method, "all")
-            its = [row for row in rows if (row["dataset"], row["method"], row["labels"]) == key]
-            mean = [sum(row[name] for row in its) / max(1, len(its)) for name in ("seconds", "cpu_seconds")]
-            cells.append(Cell(f"{mean[0]:.1f} ({mean[1]:.1f})" if its else paper_tables.NOT_RUN))
-        body.append(cells)
-    every = sum(row["seconds"] + row["setup_seconds"] for row in rows)
-    note = (
-        f"Wall (CPU) seconds of training, prediction and scoring, mean over folds, {workers} at a time on {cores()} "
-        f"cores; all {len(rows)} folds with what they share took {every / 60:.0f} process minutes."
-    )
-    return Table(["method", *(title(d) for d in datasets)], body, "Time of a fold", note, "times")

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_pipelines.processes import outcomes
-from launch import table_report, table_store
+from launch import table_origins, table_protocol, table_report, table_store
 from launch.arguments import nearest
 from launch.run_folder import hold
 from launch.table_folds import run_fold
@@ -51,7 +51,7 @@ def run(settings: Mapping, out: Path, workers: int | None) -> str:
     Args:
       workers: processes; None for one per core.
     """
-    cores = table_report.cores()
+    cores = table_protocol.cores()
     if (workers := cores if workers is None else workers) < 1:
         raise ValueError(f"--workers is {workers}, expected 1 or more")
     out.mkdir(parents=True, exist_ok=True)
@@ -59,8 +59,10 @@ def run(settings: Mapping, out: Path, workers: int | None) -> str:
         sets = {name: TableSet(settings, name) for name in settings["datasets"]}
         wanted = table_store.jobs(settings, sets)
         pairs = {(job.dataset, job.method) for job in wanted}
-        origins = {(dataset, method): table_store.origin(settings, sets[dataset], method) for dataset, method in pairs}
+        told = {pair: table_origins.origin(settings, sets[pair[0]], pair[1]) for pair in pairs}
+        origins = {pair: table_origins.digest(one) for pair, one in told.items()}
         rows = table_store.stored(out, origins)
+        table_origins.write_origins(out, told.values())
         finished = {table_store.job_of(row) for row in rows}
         todo = [job for job in wanted if job not in finished]
         text = json.dumps(settings)

@@ -1,22 +1,15 @@
-"""The results store of the tables: a JSON line per data set, method, labels, seed and fold, with its origin."""
+"""The results store of the tables: a JSON line per data set, method, labels, seed and fold, its origin as a digest."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from launch.config_file import load_config
 from launch.probe import read_rows
 from launch.table_folds import Job
-from launch.table_methods import DETERMINISTIC, reads_encoder
+from launch.table_methods import DETERMINISTIC
 from launch.table_sets import TableSet
-from selfpab_jax.baselines import classifiers
 from selfpab_jax.evaluate.compare import results
 
 STORE = "results.jsonl"
-# What tells one training of an encoder from another; not all of them are there in every run folder.
-OF_A_RUN = ("config.json", "normalization.npz", "metrics.jsonl", "imported.json")
-OF_NETWORKS = ("window_tokens", "stride_tokens", "validation", "epochs", "decay_per_200")
 
 
 def jobs(settings: Mapping, sets: Mapping[str, TableSet]) -> list[Job]:
@@ -33,32 +26,11 @@ def jobs(settings: Mapping, sets: Mapping[str, TableSet]) -> list[Job]:
     ]
 
 
-def origin(settings: Mapping, data: TableSet, method: str) -> str:
-    """A digest of everything that decides a row of a method on a data set, besides labels, seed and fold."""
-    told: dict[str, object] = {"data": data.hash, "folds": [fold.test for fold in data.folds]}
-    if method in classifiers.NAMES:
-        told["classifier"] = {**settings["classifiers"]["all"], **settings["classifiers"].get(data.name, {})}
-    else:
-        told |= {name: settings[name] for name in OF_NETWORKS}
-        told["probe"] = {**settings["probe"], **settings["own"].get(method, {})}
-        if reads_encoder(method):
-            told["encoder"] = _encoder_digest(settings, data)
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _encoder_digest(settings: Mapping, data: TableSet) -> str:
-    if not data.encoder_folder:
-        return load_config(settings["network"]).to_json()
-    files = [Path(data.encoder_folder) / name for name in OF_A_RUN]
-    content = b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files if file.is_file())
-    return f"{settings['which']} {hashlib.sha256(content).hexdigest()}"
-
-
 def stored(out: Path, origins: Mapping[tuple[str, str], str]) -> list[dict]:
     """The rows of the store, a last line cut short removed.
 
     Args:
-      origins: (data set, method) -> `origin` under the settings of this call.
+      origins: (data set, method) -> digest of the `origin` under the settings of this call.
 
     Raises:
       ValueError: a row of one of these that other settings or data have given, or no row of such a store.

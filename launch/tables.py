@@ -71,7 +71,8 @@ def _settings(flags: argparse.Namespace, overrides: Sequence[str]) -> dict:
     if not all(str(seed).isdecimal() for seed in settings["seeds"]):
         raise ValueError(f"--seeds is {','.join(map(str, settings['seeds']))}, expected whole numbers like 0,1,2")
     settings["seeds"] = [int(seed) for seed in settings["seeds"]]
-    return settings | {"data": flags.data, "encoder": _encoders(flags.encoder, settings["datasets"])}
+    settings |= {"config": flags.config, "data": flags.data}
+    return settings | {"encoder": _encoders(flags.encoder, settings["datasets"])}
 
 
 def _encoders(text: str | None, datasets: Sequence[str]) -> dict[str, str]:
