@@ -57,8 +57,8 @@ def _scored(fold: Fold, job: Job, built: Classifier | Network) -> dict:
     log_probabilities = built.fit_predict(fold, job.fold, label, test)
     found = {"confusion": score(log_probabilities, windows, test), "smoothed": {}}
     if not few:  # blocks of 5 s tell nothing of what follows what
-        transitions = transition_model(hop_labels(windows, fold.train), len(windows.codes))
-        found["smoothed"] = score(log_probabilities, windows, test, transitions=transitions)
+        log_transition = transition_model(hop_labels(windows, fold.train), len(windows.codes))
+        found["smoothed"] = score(log_probabilities, windows, test, log_transition=log_transition)
     row = {**job._asdict(), "train": list(fold.train), "codes": list(windows.codes), "classes": list(windows.names)}
     return row | {kind: {who: one.tolist() for who, one in people.items()} for kind, people in found.items()}
 

@@ -36,9 +36,12 @@ def digest(origin: Mapping) -> str:
 
 
 def write_origins(out: Path, origins: Iterable[Mapping]) -> None:
-    """Adds these to the file ORIGINS: digest -> settings, data and encoder."""
+    """Adds these to the file ORIGINS: digest -> settings, data and encoder; ValueError where it is damaged."""
     file = out / ORIGINS
-    known = json.loads(file.read_text()) if file.exists() else {}
+    try:
+        known = json.loads(file.read_text()) if file.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}): bring it back from a copy, or remove it") from error
     write_atomically(file, json_bytes(known | {digest(one): one for one in origins}))
 
 

@@ -11,7 +11,7 @@ from selfpab_jax.evaluate.cross_validation import Fold
 from selfpab_jax.evaluate.features import chosen_layers, encode_windows, token_samples, with_context
 from selfpab_jax.evaluate.metrics import confusion_matrix, merge_classes
 from selfpab_jax.evaluate.probe import RECIPES, ProbeConfig, Recipe, Source, Trainer, cached, trained_along
-from selfpab_jax.evaluate.smoothing import Transitions, smooth
+from selfpab_jax.evaluate.smoothing import smooth
 from selfpab_jax.evaluate.stitch import average_windows, hop_distributions, sample_classes, token_labels, unfold
 from selfpab_jax.evaluate.windows import ProbeWindows
 from selfpab_jax.models.deep_conv_lstm import deep_conv_lstm
@@ -45,7 +45,7 @@ def score(
     windows: ProbeWindows,
     test: np.ndarray,
     scored: str = "samples",
-    transitions: Transitions | None = None,
+    log_transition: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """{subject: confusion matrix [K, K]} of predicted windows, stitched segment by segment.
 
@@ -53,7 +53,7 @@ def score(
       log_probabilities: [W', T, K] of the windows with the numbers `test`.
       scored: "samples" counts every labelled sample; "tokens" every token with a labelled sample, against the
         majority label, however mixed it is.
-      transitions: from hop to hop, see `hop_labels`; predicted samples are then smoothed along each segment.
+      log_transition: [K, K] from hop to hop, of `hop_labels`; predicted samples are then smoothed along each segment.
     """
     place = {int(window): row for row, window in enumerate(test)}
     k, out = len(windows.codes), {}
@@ -67,11 +67,11 @@ def score(
         distribution = average_windows(np.exp(log_probabilities[rows]), *placed, tokens.count(len(truth)))  # [T, K]
         if scored == "tokens":
             classes, truth = distribution.argmax(axis=1), token_labels(truth, tokens)
-        elif transitions is None:
+        elif log_transition is None:
             classes = sample_classes(distribution, len(truth), tokens)
         else:
             by_hop = np.maximum(hop_distributions(distribution, tokens), np.finfo(float).tiny)
-            classes = unfold(smooth(np.log(by_hop), transitions), len(truth), tokens)
+            classes = unfold(smooth(np.log(by_hop), log_transition), len(truth), tokens)
         confusion = confusion_matrix(truth, classes, k)
         out[segment.subject] = out.get(segment.subject, 0) + confusion
     return out

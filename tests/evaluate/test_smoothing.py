@@ -5,24 +5,22 @@ import itertools
 import numpy as np
 import pytest
 
-from selfpab_jax.evaluate.smoothing import Transitions, smooth, transition_model
+from selfpab_jax.evaluate.smoothing import smooth, transition_model
 
 
 def random_case(seed, steps, classes):
-    """Log probabilities [T, K] and a model of random shares."""
+    """Log probabilities [T, K] and log transitions [K, K], drawn."""
     rng = np.random.default_rng(seed)
     rows = rng.dirichlet(np.full(classes, 0.6), classes)
-    return np.log(rng.dirichlet(np.ones(classes), steps)), Transitions(
-        np.log(rows), np.log(rng.dirichlet(np.ones(classes) * 2))
-    )
+    return np.log(rng.dirichlet(np.ones(classes), steps)), np.log(rows)
 
 
-def joint(path, log_probabilities, model):
+def joint(path, log_probabilities, log_transition):
     """Log probability of a path and the emissions, up to a constant."""
-    total = model.log_prior[path[0]]
+    total = 0
     for step, state in enumerate(path):
-        total += log_probabilities[step, state] - model.log_prior[state]
-        total += model.log_transition[path[step - 1], state] if step else 0
+        total += log_probabilities[step, state]
+        total += log_transition[path[step - 1], state] if step else 0
     return total
 
 
@@ -30,16 +28,12 @@ def test_counts_by_hand():
     # 0-0, 0-1, then a gap: neither 1-(-1) nor (-1)-2 counts; 2-1. Across the two sequences there is no pair.
     model = transition_model([np.array([0, 0, 1, -1, 2, 1]), np.array([1, 1], np.int16)], 3)
     rows = np.array([[2, 2, 1], [1, 2, 1], [1, 2, 1]])  # counts plus one
-    np.testing.assert_allclose(np.exp(model.log_transition), rows / rows.sum(axis=1, keepdims=True))
-    np.testing.assert_allclose(np.exp(model.log_prior), np.array([2, 4, 1]) / 7)
+    np.testing.assert_allclose(np.exp(model), rows / rows.sum(axis=1, keepdims=True))
 
 
 def test_pseudo_count_and_a_class_without_labels():
     model = transition_model([[0, 0, 0, -1], []], 2, pseudo_count=0.5)
-    np.testing.assert_allclose(np.exp(model.log_transition), [[2.5 / 3, 0.5 / 3], [0.5, 0.5]])
-    assert model.log_prior.tolist() == [0, -np.inf]
-    # However sure the classifier is of it: what was never trained is not predicted.
-    assert smooth(np.log([[0.1, 0.9], [1e-9, 1.0]]), model).tolist() == [0, 0]
+    np.testing.assert_allclose(np.exp(model), [[2.5 / 3, 0.5 / 3], [0.5, 0.5]])
 
 
 @pytest.mark.parametrize(
@@ -58,19 +52,20 @@ def test_transition_model_refuses(sequences, pseudo_count, message):
 
 
 def test_three_steps_by_hand():
-    # Scaled likelihoods: x1 1.6 | 0.4, x2 0.8 | 1.2, x3 1.6 | 0.4. Of the eight paths 0-0-0 has
-    # 0.5 * 1.6 * 0.9 * 0.8 * 0.9 * 1.6 = 0.83, the next best, 0-1-0, 0.5 * 1.6 * 0.1 * 1.2 * 0.1 * 1.6 = 0.015.
-    sticky = Transitions(np.log([[0.9, 0.1], [0.1, 0.9]]), np.log([0.5, 0.5]))
+    # Of the eight paths 0-0-0 has 0.8 * 0.9 * 0.4 * 0.9 * 0.8 = 0.21, 0-1-0 only 0.8 * 0.1 * 0.6 * 0.1 * 0.8 = 0.004.
+    sticky = np.log([[0.9, 0.1], [0.1, 0.9]])
     probabilities = np.log([[0.8, 0.2], [0.4, 0.6], [0.8, 0.2]])
     assert smooth(probabilities, sticky).tolist() == [0, 0, 0]
     # Where the next step says nothing about the last, each step stands alone.
-    assert smooth(probabilities, Transitions(np.log(np.full((2, 2), 0.5)), sticky.log_prior)).tolist() == [0, 1, 0]
+    assert smooth(probabilities, np.log(np.full((2, 2), 0.5))).tolist() == [0, 1, 0]
 
 
-def test_shares_are_divided_out():
-    # Class 1 is rare: 0.3 of its output are three times its share, 0.7 of class 0's not even once.
-    model = Transitions(np.log(np.full((2, 2), 0.5)), np.log([0.9, 0.1]))
-    assert smooth(np.log([[0.7, 0.3]] * 2), model).tolist() == [0, 1]  # the start is weighed with the shares
+def test_a_change_that_is_seen_for_long_enough_is_kept():
+    """Staying in class 0 costs log(0.6 / 0.4) a step, the way there and back 2 log 9: eleven steps and more."""
+    sticky = np.log([[0.9, 0.1], [0.1, 0.9]])
+    for steps, kept in ((10, False), (11, True)):
+        seen = np.log(np.repeat([[0.999, 0.001], [0.4, 0.6], [0.999, 0.001]], [5, steps, 5], axis=0))
+        assert smooth(seen, sticky).any() == kept
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -90,10 +85,10 @@ def test_agrees_with_hmmlearn(seed):
     steps, classes = 60, 5
     log_probabilities, model = random_case(100 + seed, steps, classes)
     # Every step is a symbol of its own; one more, which never comes, fills each class's emissions up to 1.
-    emission = np.exp(log_probabilities - model.log_prior).T  # [K, T]
+    emission = np.exp(log_probabilities).T  # [K, T]
     emission /= emission.sum(axis=1).max() * 1.01
     theirs = hmm.CategoricalHMM(classes)
-    theirs.startprob_, theirs.transmat_ = np.exp(model.log_prior), np.exp(model.log_transition)
+    theirs.startprob_, theirs.transmat_ = np.full(classes, 1 / classes), np.exp(model)
     theirs.emissionprob_ = np.hstack([emission, 1 - emission.sum(axis=1, keepdims=True)])
     theirs.n_features = steps + 1
     expected = theirs.decode(np.arange(steps)[:, None])[1]
@@ -119,7 +114,7 @@ def test_a_class_ruled_out_everywhere():
 def test_no_step_and_one_step():
     _, model = random_case(0, 1, 3)
     assert smooth(np.zeros((0, 3)), model).shape == (0,)
-    # Alone, a step keeps the classifier's own choice: the share is divided out and multiplied in again.
+    # Alone, a step keeps the classifier's own choice.
     assert smooth(np.log([[0.2, 0.3, 0.5]]), model).tolist() == [2]
 
 
