@@ -41,11 +41,8 @@ def outcomes(
         return
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    places = context.SimpleQueue()
     cores = sorted(os.sched_getaffinity(0)) if share_cores and hasattr(os, "sched_getaffinity") else []
-    for number in range(workers):
-        places.put((number, cores[number::workers] or cores))
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(places,))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(workers, cores))
     try:
         futures = {pool.submit(function, *job): number for number, job in enumerate(jobs)}
         for future in as_completed(futures):
@@ -68,12 +65,14 @@ def _result(future) -> Any:
         ) from error
 
 
-def _start(places) -> None:
+def _start(workers: int, cores: Sequence[int]) -> None:
     """Leaves Ctrl-C to the parent, and ends this process when the parent is gone, however it died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _place["number"], cores = places.get()
+    # Children are numbered one after the other, those of one pool too: SpawnProcess-7.
+    number = int(multiprocessing.current_process().name.rpartition("-")[2]) % workers
+    _place["number"] = number
     if cores:
-        os.sched_setaffinity(0, cores)
+        os.sched_setaffinity(0, cores[number::workers] or cores)
     # Several processes may share a GPU: none takes all of its memory at once.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     parent = multiprocessing.parent_process()

@@ -13,6 +13,7 @@ from launch.run_folder import hold
 from launch.table_folds import run_fold
 from launch.table_methods import NAMES, needs_training_run
 from launch.table_sets import TableSet
+from selfpab_jax.baselines import classifiers
 
 NOT_YET = ("simclr", "selfhar")  # rows of the article's tables
 
@@ -28,6 +29,8 @@ def check(settings: Mapping) -> None:
     for field in ("methods", "datasets", "labels", "seeds"):
         if not settings[field] or len(set(settings[field])) < len(settings[field]):
             raise ValueError(f"--{field} is {settings[field]}, expected at least one and none twice")
+    for name in set(settings["methods"]) & set(classifiers.NAMES):
+        classifiers.check_installed(name)
     for word in settings["labels"]:
         if word not in ("all", "minute") and not (word.isdecimal() and int(word) > 0):
             raise ValueError(f"--labels: found {word}, expected all, minute or a number of training subjects")

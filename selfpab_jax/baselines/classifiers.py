@@ -65,12 +65,9 @@ def fit(name: str, features, label, classes: int, seed: int, settings: Classifie
     if len(present) < 2 or present[0] < 0 or present[-1] >= classes:
         found = ", ".join(map(str, present)) or "none"
         raise ValueError(f"the labels to learn from are {found}, expected two or more of 0..{classes - 1}")
+    check_installed(name)
     build = {"svm": _svm, "xgboost": _xgboost, "random_forest": _random_forest}[name]
-    try:
-        probabilities = build(features, index, seed, settings, threads)
-    except ModuleNotFoundError as error:
-        package = "xgboost" if name == "xgboost" else "scikit-learn"
-        raise ValueError(f"the baseline {name} needs {package}: pip install 'selfpab_jax[baselines]'") from error
+    probabilities = build(features, index, seed, settings, threads)
 
     def log_probabilities(features) -> np.ndarray:
         found = np.full((len(features), classes), LEAST_PROBABILITY)
@@ -78,6 +75,18 @@ def fit(name: str, features, label, classes: int, seed: int, settings: Classifie
         return np.log(found / found.sum(1, keepdims=True))  # [N, K]
 
     return log_probabilities
+
+
+def check_installed(name: str) -> None:
+    """Raises ValueError if the package of the classifier `name` is not installed."""
+    try:
+        if name == "xgboost":
+            import xgboost  # noqa: F401
+        else:
+            import sklearn  # noqa: F401
+    except ModuleNotFoundError as error:
+        package = "xgboost" if name == "xgboost" else "scikit-learn"
+        raise ValueError(f"the baseline {name} needs {package}: pip install 'selfpab_jax[baselines]'") from error
 
 
 def _svm(features: np.ndarray, index: np.ndarray, seed: int, settings: ClassifierSettings, threads: int) -> Predict:

@@ -44,7 +44,7 @@ def test_help_and_a_wrong_flag_import_no_heavy_library(config_path):
 import contextlib, sys
 from launch.__main__ import main
 from launch.command_line import config_flags
-for argv in (["--help"], ["no_such_job"], ["demo", "--help"], ["demo", "--dat=x"]):
+for argv in (["--help"], ["no_such_job"], ["demo", "--help"], ["demo", "--dat=x"], ["tables", "--help"], ["tables"]):
     with contextlib.suppress(SystemExit):
         main(argv)
 for argv in (["--help"], ["--config={config_path}", "--help"], ["--config={config_path}", "--workdir=w"]):
@@ -61,7 +61,7 @@ print("heavy:", sorted(heavy & set(sys.modules)))
 def test_help_lists_every_job(capsys):
     assert dispatch.main(["--help"]) == 0
     printed = capsys.readouterr().out
-    for job in ("prepare", "pretrain", "probe", "features", "bench", "demo"):
+    for job in ("prepare", "pretrain", "probe", "tables", "features", "bench", "demo"):
         assert f"\n  {job} " in printed
 
 
