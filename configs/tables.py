@@ -17,6 +17,7 @@ SMALL = {
     "network": "configs/selfpab.py:small",
     "window_tokens": 120,  # 1 minute: in long windows training from scratch is slow
     "probe.hidden": 256,
+    "probe.layers": "all",  # the embedding too, which serves small encoders
     "probe.cut_tokens": 60,
     "probe.full_batch_size": 8,
     "probe.learning_rate": 1e-3,
@@ -31,7 +32,7 @@ SMALL = {
 }
 TINY = {"hidden": 8, "batch_size": 4, "full_batch_size": 2, "steps": 4, "valid_every": 2, "conv_filters": 4}
 SMOKE = {f"probe.{name}": value for name, value in (TINY | {"lstm_hidden": 4}).items()}
-SMOKE |= {"network": "configs/selfpab.py:smoke", "window_tokens": 60}
+SMOKE |= {"network": "configs/selfpab.py:smoke", "window_tokens": 60, "probe.layers": "all"}
 SMOKE |= {"classifiers.all.xgboost_trees": 5, "classifiers.all.forest_trees": 5}
 VARIANTS = {"": {}, "code": CODE, "small": SMALL, "smoke": SMOKE}
 
@@ -61,11 +62,12 @@ def get_config(variant: str = "") -> ConfigDict:
     config.window_tokens = 599  # section 4.2: 5 minutes
     config.stride_tokens = 0  # 0: half a window
     config.validation = 0.2  # section 4.2: the first 20 % of each training subject
+    config.scripted = ("pamap2", "realworld", "usc_had")  # activity after activity: there the first 20 % of each one
     config.epochs = 0  # 0: probe.steps; else so many passes over the windows
     config.decay_per_200 = 0.0  # 0: probe.decay; else the learning rate's factor in 200 steps
     config.probe = ConfigDict({"hidden": 1028, "steps": 2000, "batch_size": 32, "decay": 0.1})  # Table 2
     config.probe.learning_rate = config.probe.encoder_learning_rate = 1e-4  # Table 2
-    config.probe.layers = "all"  # section 3.3: trainable weighted sum
+    config.probe.layers = "1,2,3,4"  # section 3.3: trainable weighted sum
     config.probe.update({"lstm_hidden": 128, "conv_filters": 64})  # DeepConvLSTM as published
     config.probe.update({"cut_tokens": 0, "full_batch_size": 32, "valid_every": 100, "select": "best"})
     config.own = ConfigDict({name: {} for name in config.methods[3:]})  # fields of `probe` that a method has of its own

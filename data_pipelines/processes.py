@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -68,8 +69,8 @@ def _result(future) -> Any:
 def _start(workers: int, cores: Sequence[int]) -> None:
     """Leaves Ctrl-C to the parent, and ends this process when the parent is gone, however it died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Children are numbered one after the other, those of one pool too: SpawnProcess-7.
-    number = int(multiprocessing.current_process().name.rpartition("-")[2]) % workers
+    # Children are numbered one after the other, those of one pool too: SpawnProcess-7, SpawnProcess-1:7.
+    number = int(re.split("[-:]", multiprocessing.current_process().name)[-1]) % workers
     _place["number"] = number
     if cores:
         os.sched_setaffinity(0, cores[number::workers] or cores)

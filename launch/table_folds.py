@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -54,24 +55,33 @@ def _scored(fold: Fold, job: Job, built: Classifier | Network) -> dict:
         fold = reduced(fold, int(job.labels), job.seed, job.fold)
     label = few_labels.draw(windows, fold.train, MINUTE_S, job.seed, job.fold) if few else None
     test = windows.of(fold.test)
-    log_probabilities = built.fit_predict(fold, job.fold, label, test)
+    log_probabilities, history = built.fit_predict(fold, job.fold, label, test)
     found = {"confusion": score(log_probabilities, windows, test), "smoothed": {}}
     if not few:  # blocks of 5 s tell nothing of what follows what
         log_transition = transition_model(hop_labels(windows, fold.train), len(windows.codes))
         found["smoothed"] = score(log_probabilities, windows, test, log_transition=log_transition)
     row = {**job._asdict(), "train": list(fold.train), "codes": list(windows.codes), "classes": list(windows.names)}
+    row["history"] = [{k: round(v, 5) if isinstance(v, float) else v for k, v in one.items()} for one in history]
     return row | {kind: {who: one.tolist() for who, one in people.items()} for kind, people in found.items()}
 
 
 @lru_cache(maxsize=1)
 def table_set(settings: str, dataset: str) -> TableSet:
-    """The data set; the last one asked for is kept."""
-    return TableSet(json.loads(settings), dataset)
+    """The data set; the last one asked for is kept. What there is to warn of has been said by who started the folds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return TableSet(json.loads(settings), dataset)
 
 
-@lru_cache(maxsize=1)
+_kept: dict[tuple, Classifier | Network] = {}
+
+
 def _built(settings: str, dataset: str, name: str, seed: int) -> Classifier | Network:
-    return method(table_set(settings, dataset), json.loads(settings), name, seed)
+    key = (settings, dataset, name, seed)
+    if key not in _kept:
+        _kept.clear()  # before another is built: its features may take gigabytes
+        _kept[key] = method(table_set(settings, dataset), json.loads(settings), name, seed)
+    return _kept[key]
 
 
 def _clocks() -> tuple[float, float]:

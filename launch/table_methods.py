@@ -43,14 +43,14 @@ class Classifier:
         scale = self.windows.scale[:, None, None]
         self._features = hand_crafted.features(self.windows.counts * scale, self.windows.tokens.rate_hz)  # [W, F]
 
-    def fit_predict(self, fold: Fold, number: int, label: np.ndarray | None, test: np.ndarray) -> np.ndarray:
-        """Log-probabilities [W', 1, K] of the windows `test`."""
+    def fit_predict(self, fold: Fold, number: int, label: np.ndarray | None, test: np.ndarray) -> tuple:
+        """(log-probabilities [W', 1, K] of the windows `test`, training history: none)."""
         label = (self.windows.label if label is None else label)[:, 0]
         train = self.windows.of(fold.train)
         train = train[label[train] >= 0]
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         of = (self._features[train], label[train], len(self.windows.codes), self._seed, self._how, threads)
-        return classifiers.fit(self._name, *of)(self._features[test])[:, None]
+        return classifiers.fit(self._name, *of)(self._features[test])[:, None], []
 
 
 class Network:
@@ -62,12 +62,14 @@ class Network:
         fields = {**settings["probe"], **settings["own"].get(name, {})}
         if settings["epochs"]:
             rows = fields["full_batch_size" if recipe.unfreeze_at == 0 else "batch_size"]
-            fields["steps"] = math.ceil(settings["epochs"] * len(self.windows.label) / rows)
+            training = len(self.windows.label) * (1 - 1 / len(data.folds))  # windows of a fold, on average
+            fields["steps"] = math.ceil(settings["epochs"] * training / rows)
         if settings["decay_per_200"]:
             fields["decay"] = settings["decay_per_200"] ** (fields["steps"] / 200)
         encoder = data.encoder if reads_encoder(name) else NO_ENCODER
         self._bench = Bench(recipe, seed, self.windows, ProbeConfig(**fields), encoder)
 
-    def fit_predict(self, fold: Fold, number: int, label: np.ndarray | None, test: np.ndarray) -> np.ndarray:
-        """Log-probabilities [W', T, K] of the windows `test`."""
-        return self._bench.predict(self._bench.fit(fold.train, number, label)[0], test)
+    def fit_predict(self, fold: Fold, number: int, label: np.ndarray | None, test: np.ndarray) -> tuple:
+        """(log-probabilities [W', T, K] of the windows `test`, training history)."""
+        params, history = self._bench.fit(fold.train, number, label)
+        return self._bench.predict(params, test), history

@@ -14,7 +14,7 @@ from selfpab_jax.baselines import classifiers
 ORIGINS = "origins.json"
 # What tells one training of an encoder from another; not all of them are there in every run folder.
 OF_A_RUN = ("config.json", "normalization.npz", "metrics.jsonl", "imported.json")
-OF_NETWORKS = ("window_tokens", "stride_tokens", "validation", "epochs", "decay_per_200")
+OF_NETWORKS = ("window_tokens", "stride_tokens", "validation", "scripted", "epochs", "decay_per_200")
 
 
 def origin(settings: Mapping, data: TableSet, method: str) -> dict[str, object]:

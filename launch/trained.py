@@ -68,7 +68,8 @@ def probed_encoder(config: Mapping) -> tuple[Encoder, Trained]:
     def random(seed):
         return split(build(run.config | {"seed": 1_000 + seed}, run.normalization).model).params
 
-    return Encoder(encode, run.params, random, lambda acceleration, valid: run.method.inputs(acceleration)), run
+    inputs = lambda acceleration, valid: run.method.inputs(acceleration)  # noqa: E731
+    return Encoder(encode, run.params, random, inputs, len(run.method.channels)), run
 
 
 def load_parameters(folder: Path, which: str) -> tuple[dict, dict[str, np.ndarray], Tree, Tree | None, int]:

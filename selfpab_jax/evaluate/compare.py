@@ -17,6 +17,7 @@ from selfpab_jax.evaluate.windows import ProbeWindows
 from selfpab_jax.models.deep_conv_lstm import deep_conv_lstm
 from selfpab_jax.models.functional import Module, split
 from selfpab_jax.models.heads import lstm_head, probe_head
+from selfpab_jax.signals.stft import CHANNELS
 
 Params = dict[str, Any]
 
@@ -29,12 +30,14 @@ class Encoder(NamedTuple):
       pretrained: its parameters; None where no run was given.
       random: seed -> parameters of the same shape, untrained.
       spectrogram: (acceleration, valid) -> one array [B, T, F], spectral features of each token.
+      channels: number C of sensor channels whose features, F / C each, stand side by side in a spectrogram.
     """
 
     encode: Callable
     pretrained: Params | None
     random: Callable[[int], Params]
     spectrogram: Callable
+    channels: int = len(CHANNELS)
 
 
 SCORED = ("samples", "tokens")
@@ -196,6 +199,7 @@ class Bench:
         if recipe.encoder == "pretrained" and encoder.pretrained is None:
             raise ValueError("recipes on a pre-trained encoder need one: set --config.encoder to a run folder")
         self._seed, self._windows, self._recipe, self._cfg = seed, windows, recipe, cfg
+        self._channels = encoder.channels
         self._start = encoder.pretrained if recipe.encoder == "pretrained" else encoder.random(seed)
         self._frozen_steps = round(cfg.steps * recipe.unfreeze_at)
 
@@ -225,7 +229,8 @@ class Bench:
         classes = len(self._windows.codes)
         if self._recipe.head == "deepconvlstm":
             sizes = {"filters": self._cfg.conv_filters, "hidden": self._cfg.lstm_hidden}
-            channels, per_token = self._windows.counts.shape[1], self._recipe.encoder == "signal"
+            per_token = self._recipe.encoder == "signal"
+            channels = self._windows.counts.shape[1] if per_token else self._channels
             return deep_conv_lstm(channels, self._shape[1], classes, seed, **sizes, per_token=per_token)
         if self._recipe.head == "lstm":
             return lstm_head(*self._shape, self._cfg.lstm_hidden, classes, seed)

@@ -59,7 +59,14 @@ class ProbeWindows:
 
 
 def cut(
-    recordings: Sequence, tokens: Tokens, *, length: int, stride: int, validation: float, min_majority: float = 0.0
+    recordings: Sequence,
+    tokens: Tokens,
+    *,
+    length: int,
+    stride: int,
+    validation: float,
+    of_each_activity: bool = False,
+    min_majority: float = 0.0,
 ) -> ProbeWindows:
     """The windows of labelled recordings.
 
@@ -72,6 +79,8 @@ def cut(
       length: of a window, T tokens; 599 frames are 5 minutes.
       stride: tokens between windows.
       validation: share of each subject's tokens, from the start of the recording, that is held out.
+      of_each_activity: take that share from the start of each of a subject's activities instead. Where people do one
+        activity after the other, the start of the recording would hold all there is of the first ones.
 
     Stretches shorter than a token have none; their samples are neither trained on nor scored.
 
@@ -92,12 +101,10 @@ def cut(
     columns: dict[str, list] = {k: [] for k in ("counts", "scale", "label", "valid", "held_out", "start", "subject")}
     segments, total = [], 0
     for subject, stretches in sorted(by_subject.items()):
-        shares = first_fraction_validation([tokens.count(s.stop - s.start) for _, s in stretches], validation)
-        for (recording, piece), share in zip(stretches, shares, strict=True):
-            truth = index_of[recording.label[piece]]
-            label = token_labels(truth, tokens, min_majority)
-            held = np.zeros(len(label), bool)
-            held[share.validation] = True
+        truths = [index_of[recording.label[piece]] for recording, piece in stretches]
+        labels = [token_labels(truth, tokens, min_majority) for truth in truths]
+        its_held = _held_out(labels, validation, of_each_activity)
+        for (recording, piece), truth, label, held in zip(stretches, truths, labels, its_held, strict=True):
             starts = window_starts(len(label), length, stride)
             windows, valid = cut_windows(np.stack([label, held], axis=1), starts, length)  # [W, T, 2]
             columns["label"].append(np.where(valid, windows[..., 0], UNLABELLED))
@@ -116,6 +123,19 @@ def cut(
     joined["label"] = joined["label"].astype(np.int32)
     names = tuple(recordings[0].activities.get(code, str(code)) for code in codes)
     return ProbeWindows(**joined, segments=tuple(segments), tokens=tokens, codes=tuple(codes), names=names)
+
+
+def _held_out(labels: Sequence[np.ndarray], share: float, of_each_activity: bool) -> list[np.ndarray]:
+    """Which tokens of one subject's stretches are held out, bool [T] for each stretch."""
+    if not of_each_activity:
+        shares = first_fraction_validation([len(label) for label in labels], share)
+        return [np.arange(len(label)) < one.validation.stop for label, one in zip(labels, shares, strict=True)]
+    joined = np.concatenate([*labels, []])  # without stretches: nothing
+    held = np.zeros(len(joined), bool)
+    for activity in set(joined.tolist()) - {UNLABELLED}:
+        its = np.flatnonzero(joined == activity)
+        held[its[: first_fraction_validation([len(its)], share)[0].validation.stop]] = True
+    return np.split(held, np.cumsum([len(label) for label in labels])[:-1])
 
 
 def window_samples(counts: np.ndarray, starts: np.ndarray, length: int, tokens: Tokens) -> np.ndarray:
