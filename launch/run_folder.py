@@ -87,7 +87,7 @@ def open_run_folder(folder: Path, config: Mapping, *, resume: bool, may_differ: 
         raise ValueError(f"--resume: the run in {folder} has another config: {differences}")
 
 
-def hold(folder: Path) -> IO:
+def hold(folder: Path, flag: str = "--workdir") -> IO:
     """An open file that keeps other runs out of a run folder until it is closed or its process ends.
 
     Raises:
@@ -98,7 +98,7 @@ def hold(folder: Path) -> IO:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise ValueError(f"--workdir: a run is under way in {folder}: wait for its end, or name another") from None
+        raise ValueError(f"{flag}: a run is under way in {folder}: wait for its end, or name another") from None
     except OSError:
         pass  # a file system without locks
     return file

@@ -12,15 +12,15 @@ from selfpab_jax.evaluate.published import ROWS, title
 from selfpab_jax.evaluate.report import score_results
 
 TEX_HEAD = "% \\usepackage{booktabs, graphicx}\n\n"
-WORDS = {"all": "All training subjects labelled", "minute": "One labelled minute of each activity"}
+MINUTE = "One labelled minute of each activity"
 
 
-def write(rows: Sequence[Mapping], settings: Mapping, out: Path, workers: int) -> str:
-    """The overview and the times, after the files of the folder `out` are written.
+def write(rows: Sequence[Mapping], settings: Mapping, out: Path, seen: Mapping[str, Sequence[str]]) -> str:
+    """All tables as Markdown, after the files of the folder `out` are written.
 
     Args:
       rows: of the results store.
-      workers: for the note on times.
+      seen: data set -> the people whom its encoder was pre-trained on.
     """
     tables: list[Table] = []
     found = collected(rows, settings, "all")
@@ -31,24 +31,30 @@ def write(rows: Sequence[Mapping], settings: Mapping, out: Path, workers: int) -
     few = collected(rows, settings, "minute")
     if few:
         table = paper_tables.overview(few, beside_paper=False)
-        tables.append(table._replace(caption=f"{WORDS['minute']}: {table.caption}", label="minute"))
+        few_tables = [table]
         for name, one in few.items():
-            _draw(one["raw"], out / "figures" / f"{name.replace(' ', '_')}_minute")
+            few_tables += _of_set(
+                name, one, settings["reference"], out / "figures" / f"{name.replace(' ', '_')}_minute"
+            )
+        tables += [t._replace(caption=f"{MINUTE}: {t.caption}", label=f"{t.label}-minute") for t in few_tables]
     tables += _curves(rows, settings, out)
-    tables.append(table_protocol.times(rows, workers))
-    text = "\n".join([table_protocol.protocol(rows, settings), *map(paper_tables.markdown, tables)])
+    tables.append(table_protocol.times(rows))
+    text = "\n".join([table_protocol.protocol(rows, settings, seen), *map(paper_tables.markdown, tables)])
     write_atomically(out / "tables.md", text.encode())
     write_atomically(out / "tables.tex", (TEX_HEAD + "\n".join(map(paper_tables.latex, tables))).encode())
     return "\n".join(map(paper_tables.markdown, tables))
 
 
-def _of_set(name: str, one: Mapping, reference: str, folder: Path) -> list[Table]:
-    """Scores and paired differences of one data set; its pictures are drawn."""
-    tables = [paper_tables.per_dataset(name, one)]
-    if reference in one["raw"]["methods"]:
-        tables.append(paper_tables.differences(one, reference, name))
+def _of_set(name: str, one: Mapping, reference: str, folder: Path, beside_paper: bool = True) -> list[Table]:
+    """Scores and paired differences of one data set; its pictures are drawn.
+
+    Where the reference was not run, the last method of the table takes its place.
+    """
+    methods = list(_ordered(one["raw"]["methods"]))
+    reference = reference if reference in methods else methods[-1]
     _draw(one["raw"], folder)
-    return tables
+    table = paper_tables.per_dataset(name, one, beside_paper=beside_paper)
+    return [table, paper_tables.differences(one, reference, name)]
 
 
 def _draw(results: Mapping, folder: Path) -> None:
@@ -79,7 +85,7 @@ def _curves(rows: Sequence[Mapping], settings: Mapping, out: Path) -> list[Table
         ]
         caption = f"{title(dataset)}: macro F1 by the number of labelled training subjects"
         note = "Percent, mean ± standard error over subjects; the training subjects are drawn anew in each fold."
-        tables.append(Table(["method", *map(str, ticks)], body, caption, note, f"labels-{dataset}"))
+        tables.append(Table(["method", *map(str, ticks)], body, caption, note, f"tab:labels-{dataset}"))
         lines = {ROWS.get(n, n): [(c, *points[n][c]) for c in ticks if c in points[n]] for n in _ordered(points)}
         label_figures.label_curve(lines, out / "figures" / dataset / "labelled_subjects.png", title(dataset))
     return tables

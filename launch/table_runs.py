@@ -29,6 +29,8 @@ def check(settings: Mapping) -> None:
     for field in ("methods", "datasets", "labels", "seeds"):
         if not settings[field] or len(set(settings[field])) < len(settings[field]):
             raise ValueError(f"--{field} is {settings[field]}, expected at least one and none twice")
+    if (reference := settings["reference"]) not in NAMES:
+        raise ValueError(f"--config.reference: found {reference}, expected one of {', '.join(NAMES)}")
     for name in set(settings["methods"]) & set(classifiers.NAMES):
         classifiers.check_installed(name)
     for word in settings["labels"]:
@@ -52,19 +54,20 @@ def run(settings: Mapping, out: Path, workers: int | None) -> str:
     """The tables for the terminal, after every fold that the store lacks has been run.
 
     Args:
-      workers: processes; None for one per core.
+      workers: processes; None for one per GPU, or per core where there is none.
     """
-    cores = table_protocol.cores()
-    if (workers := cores if workers is None else workers) < 1:
+    if (workers := table_protocol.processors() if workers is None else workers) < 1:
         raise ValueError(f"--workers is {workers}, expected 1 or more")
     out.mkdir(parents=True, exist_ok=True)
-    with hold(out):
+    with hold(out, "--out"):
         sets = {name: TableSet(settings, name) for name in settings["datasets"]}
-        wanted = table_store.jobs(settings, sets)
-        pairs = {(job.dataset, job.method) for job in wanted}
+        _check_counts(settings, sets)
+        wanted, rows = table_store.jobs(settings, sets), table_store.stored(out)
+        # Rows that are only shown must be of the same settings too.
+        pairs = {(job.dataset, job.method) for job in [*wanted, *map(table_store.job_of, rows)] if job.dataset in sets}
         told = {pair: table_origins.origin(settings, sets[pair[0]], pair[1]) for pair in pairs}
         origins = {pair: table_origins.digest(one) for pair, one in told.items()}
-        rows = table_store.stored(out, origins)
+        table_store.check_origins(out, rows, origins)
         table_origins.write_origins(out, told.values())
         finished = {table_store.job_of(row) for row in rows}
         todo = [job for job in wanted if job not in finished]
@@ -74,8 +77,19 @@ def run(settings: Mapping, out: Path, workers: int | None) -> str:
                 for _, outcome in outcomes(run_fold, [(text, job) for job in todo], workers, share_cores=True):
                     row = outcome()
                     bar.set_description(f"{row['dataset']} {row['method']}")
-                    rows.append(row | {"origin": origins[row["dataset"], row["method"]]})
+                    rows.append(row | {"origin": origins[row["dataset"], row["method"]], "workers": workers})
                     file.write(json.dumps(rows[-1]) + "\n")
                     file.flush()
                     bar.update()
-        return table_report.write(rows, settings, out, workers)
+        shown = [row for row in rows if row["dataset"] in sets and row["seed"] in settings["seeds"]]
+        return table_report.write(shown, settings, out, {name: data.seen for name, data in sets.items()})
+
+
+def _check_counts(settings: Mapping, sets: Mapping[str, TableSet]) -> None:
+    """Raises ValueError for numbers of training subjects that a data set does not have."""
+    for word in filter(str.isdecimal, settings["labels"]):
+        for name, data in sets.items():
+            if int(word) >= (most := min(len(fold.train) for fold in data.folds)):
+                raise ValueError(
+                    f"--labels: found {word}, {name} has {most} training subjects in a fold: name fewer, or all"
+                )

@@ -26,26 +26,28 @@ def jobs(settings: Mapping, sets: Mapping[str, TableSet]) -> list[Job]:
     ]
 
 
-def stored(out: Path, origins: Mapping[tuple[str, str], str]) -> list[dict]:
-    """The rows of the store, a last line cut short removed.
-
-    Args:
-      origins: (data set, method) -> digest of the `origin` under the settings of this call.
-
-    Raises:
-      ValueError: a row of one of these that other settings or data have given, or no row of such a store.
-    """
+def stored(out: Path) -> list[dict]:
+    """The rows of the store, a last line cut short removed; ValueError where a line is no row of such a store."""
     rows = read_rows(out / STORE)
     for number, row in enumerate(rows, 1):
         if not {"origin", "confusion", *Job._fields} <= row.keys():
             raise ValueError(f"{out / STORE} line {number} is no result of this job: name another --out")
+    return rows
+
+
+def check_origins(out: Path, rows: Iterable[Mapping], origins: Mapping[tuple[str, str], str]) -> None:
+    """Raises ValueError for a row that other settings or data have given than this call's.
+
+    Args:
+      origins: (data set, method) -> digest of the origin; rows of other pairs are passed over.
+    """
+    for row in rows:
         dataset, method = row["dataset"], row["method"]
         if origins.get((dataset, method), row["origin"]) != row["origin"]:
             raise ValueError(
                 f"{out / STORE} holds {method} on {dataset} made with other settings, data or another encoder: name "
-                "another --out, or remove these lines"
+                "the same --config and --encoder, or another --out, or remove these lines"
             )
-    return rows
 
 
 def job_of(row: Mapping) -> Job:

@@ -24,8 +24,8 @@ FOLDERS = {  # flag -> what stands for its value, what it is
     "encoder": ("RUN", "run folder of `selfpab pretrain` for the pre-trained methods, or harth=RUN1,har70plus=RUN2"),
 }
 LISTS = {  # flag -> what it lists
-    "methods": "svm, xgboost, random_forest, and methods of `selfpab probe` (pretrained is SelfPAB, scratch the same "
-    "network untrained)",
+    "methods": "svm, xgboost, random_forest, deepconvlstm_time, deepconvlstm_spectrogram, spectrogram_mlp, scratch "
+    "(not pre-trained), pretrained_linear, pretrained (SelfPAB), and all other methods of `selfpab probe`",
     "datasets": "harth, har70plus, pamap2, opportunity, realworld, usc_had",
     "labels": "what is trained on: all, minute (one of each activity), or a number of subjects",
     "seeds": "whole numbers; svm and xgboost on all labels run with the first only",
@@ -44,7 +44,9 @@ def parse(argv: Sequence[str] | None) -> tuple[dict, argparse.Namespace]:
         parser.add_argument(f"--{name}", metavar=metavar, help=text)
     for name, text in LISTS.items():
         parser.add_argument(f"--{name}", metavar="A,B", help=text)
-    parser.add_argument("--workers", type=int, metavar="N", help="processes, a fold each (one per core)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes, a fold each (one per GPU, or per core without)"
+    )
     config = "protocol and sizes (%(default)s); variants code, small"
     parser.add_argument("--config", metavar="FILE.py[:VARIANT]", default=CONFIG, help=config)
     if "-h" in rest or "--help" in rest:

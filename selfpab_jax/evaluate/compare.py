@@ -146,8 +146,8 @@ def results(
 ) -> dict:
     """The rows of `compare` in the form `report` reads: per method and subject a confusion matrix for each seed.
 
-    A method that was run with one seed where others had several has a single matrix a subject. Subjects who lack one of
-    their method's seeds, as in the middle of a run, are left out.
+    Of each method those seeds count that all its subjects have; of one that has none such, as in the middle of a run,
+    the first seed and its subjects.
 
     Args:
       codes, names: of the classes, in the order of rows and columns.
@@ -165,10 +165,10 @@ def results(
     seeds = sorted({seed for people in collected.values() for one in people.values() for seed in one})
     methods = {}
     for name, people in collected.items():
-        own = sorted({seed for one in people.values() for seed in one})
-        complete = {who: [one[seed] for seed in own] for who, one in sorted(people.items()) if len(one) == len(own)}
-        single = len(own) == 1 < len(seeds)
-        methods[name] = {"subjects": {who: {"confusion": m[0] if single else m} for who, m in complete.items()}}
+        own = [seed for seed in seeds if all(seed in one for one in people.values())]
+        own = own or [min(seed for one in people.values() for seed in one)]
+        matrices = {who: [one[seed] for seed in own] for who, one in sorted(people.items()) if own[0] in one}
+        methods[name] = {"subjects": {who: {"confusion": stack} for who, stack in matrices.items()}}
     return {"methods": methods, "classes": [name_of[c] for c in kept], "protocol": dict(protocol), "seeds": seeds}
 
 

@@ -97,17 +97,18 @@ def overview(found: Mapping[str, Mapping], *, beside_paper: bool = True) -> Tabl
     return Table(header, _rows(names, columns), caption, _units(columns), "tab:overview")
 
 
-def per_dataset(dataset: str, one: Mapping) -> Table:
+def per_dataset(dataset: str, one: Mapping, *, beside_paper: bool = True) -> Table:
     """Scores of one data set: macro F1 as it is, with HMM (if any has it) and the paper's, recall, precision, accuracy.
 
     Args:
       one: see the head of this module.
+      beside_paper: see `overview`.
     """
-    scores = _scored(one)
-    names = row_order([*MACRO_F1.get(dataset, ()), *scores["raw"], *scores["smoothed"]])
+    scores, of_paper = _scored(one), MACRO_F1.get(dataset, {}) if beside_paper else {}
+    names = row_order([*of_paper, *scores["raw"], *scores["smoothed"]])
     header, columns = ["method"], []
     for name, (key, kind) in SCORES.items():
-        if name == "recall" and dataset in MACRO_F1:
+        if name == "recall" and of_paper:
             header.append("macro F1, paper")
             columns.append(_paper(dataset, names))
         if kind == "raw" or scores["smoothed"]:

@@ -44,7 +44,8 @@ FOOTNOTE = (
 def confusions(results: Mapping, method: str) -> dict[str, np.ndarray]:
     """Subject -> int64 [seeds, K, K], the confusion matrices of one method.
 
-    A single matrix [K, K] stands for a method that has no randomness, and is taken as one seed.
+    A single matrix [K, K] stands for a method that has no randomness, and is taken as one seed; a method may have been
+    run with fewer seeds than others.
 
     Raises:
       ValueError: no subject, or a matrix of another shape than the classes and seeds ask for.
@@ -52,7 +53,7 @@ def confusions(results: Mapping, method: str) -> dict[str, np.ndarray]:
     k, seeds, out = len(results["classes"]), len(results["seeds"]), {}
     for subject, entry in results["methods"][method]["subjects"].items():
         confusion = np.asarray(entry["confusion"], np.int64)
-        if confusion.shape not in ((k, k), (seeds, k, k)):
+        if confusion.shape not in ((k, k), *((n, k, k) for n in range(1, seeds + 1))):
             raise ValueError(
                 f"the confusion matrix of subject {subject}, method '{method}', has shape {confusion.shape}, "
                 f"expected {(k, k)} or {(seeds, k, k)} for {k} classes and {seeds} seeds"

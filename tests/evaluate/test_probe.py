@@ -192,6 +192,45 @@ def test_results_merge_codes(cut):
     assert out["classes"] == ["lying"] and out["methods"]["spectrogram_mlp"]["subjects"]["a"]["confusion"] == [[[10]]]
 
 
+def test_results_of_methods_with_other_numbers_of_seeds():
+    """A seed that is half done does not take away what another has finished."""
+    done = [("mlp", 0, "a"), ("mlp", 0, "b"), ("mlp", 1, "a"), ("svm", 0, "a"), ("svm", 0, "b"), ("te", 1, "a")]
+    done += [("mlp", 2, "a"), ("mlp", 2, "b")]
+    rows = [{"method": m, "seed": seed, "confusion": {who: [[seed, 1], [0, 2]]}} for m, seed, who in done]
+    found = compare.results(rows, (3, 7), ("standing", "lying"), {}, {})
+    assert found["seeds"] == [0, 1, 2]
+    count = {m: {who: len(c["confusion"]) for who, c in one["subjects"].items()} for m, one in found["methods"].items()}
+    assert count == {"mlp": {"a": 2, "b": 2}, "svm": {"a": 1, "b": 1}, "te": {"a": 1}}
+    assert found["methods"]["mlp"]["subjects"]["b"]["confusion"] == [[[0, 1], [0, 2]], [[2, 1], [0, 2]]]
+
+
+def test_convolutions_see_the_channels_of_the_spectrogram_not_of_the_recording(cut, encoder):
+    """An encoder of one sensor: three channels of 26 bins, though recordings have six channels."""
+    one = encoder._replace(spectrogram=lambda a, valid: magnitude_spectrogram(a[:, 3:]) / 25, channels=3)
+    cfg = dataclasses.replace(CFG, steps=1, conv_filters=4, lstm_hidden=3)
+    kernels = {}
+    for name in ("deepconvlstm_spectrogram", "deepconvlstm_time"):
+        params, _ = compare.Bench(probe.RECIPES[name], 0, cut, cfg, one).fit(["a", "b"], 0)
+        kernels[name] = (params["head"]["convolutions"][0]["kernel"], params["head"]["lstms"][0]["dense_i"]["kernel"])
+    shapes = {name: tuple(kernel.shape for kernel in two) for name, two in kernels.items()}
+    assert shapes["deepconvlstm_spectrogram"] == ((5, 26, 4), (3 * 4, 4 * 3))
+    assert shapes["deepconvlstm_time"] == ((5, 1, 4), (6 * 4, 4 * 3))
+
+
+def test_the_share_held_out_of_each_activity():
+    """A person who does one thing after the other: of each the first fifth, over all stretches."""
+    person = recording("a", 0, samples=2000, split_at=1200)
+    person.label[:], person.label[1000:] = 3, 7
+    how = {"length": 4, "stride": 4, "validation": 0.2}
+    tokens = Tokens(50, 50, 50)
+    held = {}
+    for each in (False, True):
+        found = windows.cut([person], tokens, **how, of_each_activity=each)
+        held[each] = found.label[found.held_out].tolist()
+        assert not (found.held_out & ~found.valid).any()
+    assert held == {False: [0] * 8, True: [0] * 4 + [1] * 4}
+
+
 def test_training_along_does_not_forget_a_better_frozen_stage(cut, encoder):
     """A stage that does harm gives back what it was given, as measured on the held-out frames."""
     merge, head, _ = split(probe_head(3, 16, 4, 2, seed=0))

@@ -30,7 +30,8 @@ from selfpab_jax.evaluate.probe import ProbeConfig
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIG, SET = "--config=configs/tables.py:smoke", "har70plus"
 METHODS, LABELS = ("svm", "random_forest", "spectrogram_mlp", "pretrained_linear"), ("all", "minute", "2")
-TIMES = {"seconds", "cpu_seconds", "setup_seconds", "setup_cpu_seconds"}
+TIMES = {"seconds", "cpu_seconds", "setup_seconds", "setup_cpu_seconds", "workers"}
+pytestmark = pytest.mark.filterwarnings("ignore:--encoder .* was pre-trained on recordings of P01")
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_tables_and_pictures_beside_the_numbers_of_the_article(whole):
     protocol, _, printed = (whole.folder / "tables.md").read_text().partition("\n\n")
     assert printed in whole.out and "HAR70+: 4 subjects in 4 folds; seeds 0; encoder" in protocol
     assert {row["origin"] for row in whole.rows} == set(json.loads((whole.folder / "origins.json").read_text()))
-    assert (whole.folder / "tables.tex").read_text().count(r"\begin{table}") == whole.out.count("|---|") == 5
+    assert (whole.folder / "tables.tex").read_text().count(r"\begin{table}") == whole.out.count("|---|") == 8
     pictures = {path.name for path in (whole.folder / "figures" / SET).iterdir()}
     confusions = {f"confusion_{name}.png" for name in ("Random_forest", "SVM", "SelfPAB_linear", "Spectrograms___MLP")}
     of_a_minute = {path.name for path in (whole.folder / "figures" / f"{SET}_minute").iterdir()}
@@ -165,7 +166,7 @@ def test_other_settings_data_or_encoders_need_another_folder(call, whole, run, t
     for more in (trees, folds, f"--encoder={trained_on}"):
         found = call(whole.folder, *whole.flags, more)
         assert found.status == 2 and not found.out
-        assert f"{whole.folder}/results.jsonl holds " in found.err and "name another --out" in found.err
+        assert f"{whole.folder}/results.jsonl holds " in found.err and "or another --out" in found.err
         assert len(found.err.splitlines()) == 1
     with hold(whole.folder):
         assert "a run is under way in" in call(whole.folder, *whole.flags).err
@@ -182,6 +183,8 @@ def test_other_settings_data_or_encoders_need_another_folder(call, whole, run, t
         (["--datasets=har70"], "--datasets: found har70, expected some of harth, har70plus, "),
         (["--labels=0"], "--labels: found 0, expected all, minute or a number of training subjects"),
         (["--labels=all,few"], "--labels: found few, expected all"),
+        (["--labels=2,3"], "--labels: found 3, har70plus has 3 training subjects in a fold: name fewer, or all"),
+        (["--config.reference=xgbost"], "--config.reference: found xgbost, expected one of svm, "),
         (["--seeds=0,a"], "--seeds is 0,a, expected whole numbers like 0,1,2"),
         (["--seeds=-1"], "--seeds is -1, expected whole numbers"),
         (["--methods=pretrained"], "pretrained on har70plus need a pre-trained encoder"),
@@ -226,9 +229,9 @@ def test_folders_without_recordings_or_with_other_rows(call, tmp_path, monkeypat
 
 
 def test_a_network_of_another_method_is_refused(data):
-    lists = {"data": str(data), "folds": {SET: 0}, "encoder": {}, "window_tokens": 60, "network": "configs/mae.py"}
+    lists = {"data": str(data), "folds": {SET: 0}, "encoder": {}, "network": "configs/mae.py"}
     with pytest.raises(ValueError, match="--config.network: configs/mae.py is no config of objective selfpab"):
-        _ = TableSet(lists | {"stride_tokens": 0, "validation": 0.0}, SET).frames
+        _ = TableSet(lists, SET).encoder
 
 
 def test_harth_is_scored_on_merged_classes_and_without_s009_too():
