@@ -163,8 +163,8 @@ def test_other_settings_data_or_encoders_need_another_folder(call, whole, run, t
     with (trained_on / "metrics.jsonl").open("a") as file:
         file.write("{}\n")
     trees, folds = "--config.classifiers.all.forest_trees=6", "--config.folds.har70plus=2"
-    for more in (trees, folds, f"--encoder={trained_on}"):
-        found = call(whole.folder, *whole.flags, more)
+    for more in ((trees,), (folds, "--labels=all"), (f"--encoder={trained_on}",)):
+        found = call(whole.folder, *whole.flags, *more)
         assert found.status == 2 and not found.out
         assert f"{whole.folder}/results.jsonl holds " in found.err and "or another --out" in found.err
         assert len(found.err.splitlines()) == 1
