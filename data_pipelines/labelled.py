@@ -57,11 +57,16 @@ def load_set(name: str, data_dir: str | Path) -> list[Labelled]:
         raise ValueError(f"data set is '{name}', expected one of {', '.join(BUILDERS)}")
     folder = Path(data_dir) / name
     if (folder / MANIFEST).is_file():
+        layout = read_manifest(folder)["layout"]
+        if layout in BUILDERS and layout != name and {layout, name} != {"harth", "har70plus"}:  # those two share files
+            raise ValueError(f"{folder} was prepared from {layout}, expected {name}: prepare it again, or rename it")
         return load_labelled(folder)
     versions = [path.parent for path in folder.glob(f"*/{TFDS_INFO}") if _VERSION.fullmatch(path.parent.name)]
     if versions:
         return labelled_from_tfds(max(versions, key=lambda path: [int(part) for part in path.name.split(".")]))
-    published = folder if folder.is_dir() and any(folder.iterdir()) else None
+    # What a file manager or a killed build leaves behind are no published files.
+    there = [path for path in folder.glob("*") if not path.name.startswith((".", "incomplete."))]
+    published = folder if there else None
     print(f"building {name} from {published or 'its public download'}", file=sys.stderr)
     return labelled_from_tfds(build(name, published, data_dir))
 

@@ -12,6 +12,7 @@ Run the same command again to continue after a stop: what is done is not done ag
 TWO = "back,thigh"
 LAYOUTS = {  # name -> sensors kept unless chosen, and words for --help; not imported, as that takes a second
     "harth": (TWO, "csv files of HARTH or HAR70+"),
+    "har70plus": (TWO, "csv files of HAR70+, whose 7 activities it insists on"),
     "hunt4": (TWO, "<subject>/<YYYY-MM-DD_HH>.npz"),
     "ukbiobank": ("wrist", "csv files of a wrist sensor"),
     "pamap2": (TWO, "Protocol/subject101.dat ... of PAMAP2, chest and ankle"),

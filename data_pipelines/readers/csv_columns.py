@@ -45,6 +45,13 @@ def read_header(path: Path, names: Sequence[str]) -> list[str]:
     return found
 
 
+def names_of_cells(path: Path, names: Sequence[str]) -> list[str]:
+    """The names of a file's columns that blanks separate, with one more where its lines end with a blank."""
+    with open(path, "rb") as file:
+        ends_blank = file.readline(65536).rstrip(b"\r\n").endswith(b" ")
+    return [*names, "nothing"] if ends_blank else list(names)
+
+
 def what_is_wrong(message: str, header: Sequence[str], expected: Mapping[str, str], header_lines: int = 1) -> str:
     """Arrow's complaint in the words of the layout; its row numbers count the header, if the file has one.
 

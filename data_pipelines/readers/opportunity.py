@@ -16,7 +16,7 @@ import pyarrow.csv
 from data_pipelines.contract import UNLABELLED, Recording
 from data_pipelines.orientation import check_gravity, rotate
 from data_pipelines.readers.checks import check_finite, check_time, check_unit, row_text
-from data_pipelines.readers.csv_columns import what_is_wrong
+from data_pipelines.readers.csv_columns import names_of_cells, what_is_wrong
 from data_pipelines.readers.interpolation import interpolate
 from selfpab_jax.signals.stft import CHANNELS
 
@@ -142,7 +142,7 @@ def _table(path: Path) -> pa.Table:
     try:
         return pyarrow.csv.read_csv(
             path,
-            read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=_NAMES),
+            read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=names_of_cells(path, _NAMES)),
             parse_options=pyarrow.csv.ParseOptions(delimiter=" "),
             convert_options=pyarrow.csv.ConvertOptions(
                 include_columns=wanted, column_types=dict.fromkeys(wanted, pa.float64())

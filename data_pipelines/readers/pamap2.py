@@ -16,7 +16,7 @@ import pyarrow.csv
 from data_pipelines.contract import UNLABELLED, Recording
 from data_pipelines.orientation import check_gravity, rotate
 from data_pipelines.readers.checks import STANDARD_GRAVITY, check_time, check_unit, row_text
-from data_pipelines.readers.csv_columns import what_is_wrong
+from data_pipelines.readers.csv_columns import names_of_cells, what_is_wrong
 from data_pipelines.readers.interpolation import interpolate
 from selfpab_jax.signals.stft import CHANNELS
 
@@ -58,14 +58,21 @@ _EXPECTED = {
 
 
 def recording_files(folder: str | Path) -> dict[str, Path]:
-    """Name -> file of each person in `Protocol`, of this folder or of `PAMAP2_Dataset` in it; empty without one.
+    """Name -> file of each person in a folder `Protocol`, this one or one below it; empty without one.
 
     The activities that only some people did, in `Optional`, are left out.
+
+    Raises:
+      ValueError: two files of one person.
     """
-    folder = Path(folder)
-    places = [folder / "PAMAP2_Dataset" / "Protocol", folder / "Protocol"] + [folder] * (folder.name == "Protocol")
-    files = [path for place in places if place.is_dir() for path in sorted(place.iterdir())]
-    return {path.stem: path for path in files if _NAME.fullmatch(path.name)}
+    found: dict[str, Path] = {}
+    for path in sorted(Path(folder).rglob("subject*.dat")):
+        if path.parent.name != "Protocol" or not _NAME.fullmatch(path.name):
+            continue
+        if path.stem in found:
+            raise ValueError(f"{folder}: {found[path.stem]} and {path} are of the same person, keep one of them")
+        found[path.stem] = path
+    return found
 
 
 def read(path: str | Path) -> Recording:
@@ -113,7 +120,7 @@ def _table(path: Path) -> pa.Table:
     try:
         return pyarrow.csv.read_csv(
             path,
-            read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=_COLUMNS),
+            read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=names_of_cells(path, _COLUMNS)),
             parse_options=pyarrow.csv.ParseOptions(delimiter=" "),
             convert_options=pyarrow.csv.ConvertOptions(column_types=_TYPES, include_columns=list(_TYPES)),
         )

@@ -73,7 +73,7 @@ def subject_folders(folder: str | Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(Path(folder).rglob("proband*")):
-        if not _SUBJECT.fullmatch(path.name) or not path.is_dir():
+        if not _SUBJECT.fullmatch(path.name) or not path.is_dir() or "__MACOSX" in path.parts:
             continue
         if path.name in found:
             raise ValueError(f"{folder}: {found[path.name]} and {path} name the same subject, keep one of them")

@@ -6,6 +6,7 @@ and Sawchuk, UbiComp SAGAware 2012.
 """
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +43,19 @@ _ACTIVITY_FIELDS = ("activity_number", "activity_numbr")  # the published files 
 
 
 def subject_folders(folder: str | Path) -> dict[str, Path]:
-    """Name -> folder of each person that has trials, in this folder or in `USC-HAD` in it."""
-    folder = Path(folder)
-    places = [place for place in (folder / "USC-HAD", folder) if place.is_dir()]
-    people = [path for place in places for path in sorted(place.iterdir()) if _SUBJECT.fullmatch(path.name)]
-    return {path.name: path for path in people if path.is_dir() and trials(path)}
+    """Name -> folder of each person that has trials, in and below this folder.
+
+    Raises:
+      ValueError: two folders of one person.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(Path(folder).rglob("Subject*")):
+        if not _SUBJECT.fullmatch(path.name) or not path.is_dir() or not trials(path):
+            continue
+        if path.name in found:
+            raise ValueError(f"{folder}: {found[path.name]} and {path} are of the same person, keep one of them")
+        found[path.name] = path
+    return found
 
 
 def trials(folder: str | Path) -> list[Path]:
@@ -104,10 +113,8 @@ def _trial(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: sensor_readings is {found}, expected numbers [N, 6]: acceleration and rotation")
     for field in _ACTIVITY_FIELDS:
         said = "".join(map(str, fields[field].ravel())).strip() if field in fields else str(activity)
-        if said != str(activity):
-            raise ValueError(
-                f"{path}: {field} is {said!r}, the name says {activity}: copy the file again or leave it out"
-            )
+        if not re.fullmatch(rf"0*{activity}(\.0*)?", said):
+            warnings.warn(f"{path}: {field} is {said!r}, the name says {activity}, which is taken", stacklevel=3)
     if len(readings) == 0:
         raise ValueError(f"{path}: sensor_readings is empty, expected [N, 6]: copy the file again or leave it out")
     acceleration = readings[:, :3].astype(np.float32)

@@ -61,8 +61,7 @@ def test_build_and_read_back(tmp_path, name, version):
 
 def test_every_name_is_known_in_every_place():
     assert set(BUILDERS) <= set(sources.LAYOUTS)
-    # HAR70+ is prepared in HARTH's layout, whose codes it shares.
-    assert set(launch_prepare.LAYOUTS) == set(sources.LAYOUTS) - {"har70plus"} | {"synthetic"}
+    assert set(launch_prepare.LAYOUTS) == set(sources.LAYOUTS) | {"synthetic"}
 
 
 def test_a_longer_gap_can_be_joined(tmp_path):
@@ -118,6 +117,9 @@ def test_a_set_by_its_name(tmp_path, capsys):
     prepare(folder, "harth", tmp_path / "other" / "har70plus", settings, workers=1, progress=False)
     prepared = load_set("har70plus", tmp_path / "other")
     assert [r.name for r in prepared] == ["501", "502"] and prepared[0].rate_hz == 50
+    (tmp_path / "other" / "har70plus").rename(tmp_path / "other" / "pamap2")
+    with pytest.raises(ValueError, match="pamap2 was prepared from harth, expected pamap2"):
+        load_set("pamap2", tmp_path / "other")
 
 
 def test_a_set_that_is_not_there(tmp_path, monkeypatch, capsys):
@@ -129,7 +131,8 @@ def test_a_set_that_is_not_there(tmp_path, monkeypatch, capsys):
         load_set("harth", tmp_path)
     monkeypatch.setattr(download.tfds.download.DownloadManager, "download", lambda *_: 1 / 0)
     for name in ("har70plus", "usc_had"):
-        (tmp_path / "usc_had").mkdir(exist_ok=True)
+        (tmp_path / "usc_had" / "incomplete.XYZ_1.0.0").mkdir(exist_ok=True, parents=True)
+        (tmp_path / "usc_had" / ".DS_Store").touch()
         with pytest.raises(OSError, match=r"^http.*zip cannot be downloaded \(ZeroDivisionError: division by zero\)"):
             load_set(name, tmp_path)
         assert f"building {name} from its public download" in capsys.readouterr().err

@@ -53,6 +53,8 @@ def test_columns_units_and_axes(tmp_path):
     np.testing.assert_array_equal(recording.time[:4], [0, 33_000, 67_000, 100_000])
     assert recording.label.dtype == np.int16 and set(recording.label) == {-1}
     assert recording.activities == {1: "standing", 2: "walking", 4: "sitting", 5: "lying"}
+    blanks = read(write(tmp_path / "blanks", text(session()).replace("\n", " \n")))
+    np.testing.assert_array_equal(blanks.acceleration, recording.acceleration)
 
 
 def test_labels_and_a_clock_that_does_not_begin_at_zero(tmp_path):

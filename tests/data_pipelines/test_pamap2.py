@@ -81,14 +81,25 @@ def test_short_losses_are_interpolated_and_long_ones_become_gaps(tmp_path):
 
 def test_where_the_files_are_found(tmp_path):
     for name in ("Protocol/subject102.dat", "Protocol/subject101.dat", "Optional/subject101.dat", "Protocol/notes.txt"):
-        write(tmp_path / "PAMAP2_Dataset" / name, table(2))
+        write(tmp_path / "PAMAP2_Dataset" / "PAMAP2_Dataset" / name, table(2))
     (tmp_path / "1.0.0").mkdir()
-    places = [tmp_path, tmp_path / "PAMAP2_Dataset", tmp_path / "PAMAP2_Dataset" / "Protocol"]
+    root = tmp_path / "PAMAP2_Dataset" / "PAMAP2_Dataset"
+    places = [tmp_path, root, root / "Protocol"]
     for folder in places:
         found = pamap2.recording_files(folder)
         assert list(found) == ["subject101", "subject102"]
         assert found["subject101"] == places[2] / "subject101.dat"
-    assert pamap2.recording_files(tmp_path / "PAMAP2_Dataset" / "Optional") == {}
+    assert pamap2.recording_files(root / "Optional") == {}
+    write(tmp_path / "copy" / "Protocol" / "subject101.dat", table(2))
+    with pytest.raises(ValueError, match="subject101.dat are of the same person, keep one of them"):
+        pamap2.recording_files(tmp_path)
+
+
+def test_lines_may_end_with_a_blank(tmp_path):
+    plain = pamap2.read(write(tmp_path / "subject101.dat", table(200)))
+    path = write(tmp_path / "subject102.dat", table(200))
+    path.write_text(path.read_text().replace("\n", " \r\n"))
+    np.testing.assert_array_equal(pamap2.read(path).acceleration, plain.acceleration)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +188,7 @@ def test_prepare(tmp_path, capsys):
     (recording,) = load_labelled(tmp_path / "out")
     assert recording.counts.shape == (6, 1_500) and recording.rate_hz == 50
     np.testing.assert_allclose(recording.counts.mean(1) * recording.scale_g, in_hunt4_axes(rows).mean(0), atol=0.005)
-    flags = f"--layout pamap2 --input {tmp_path} --out {tmp_path / 'other'}"
+    (tmp_path / "empty").mkdir()
+    flags = f"--layout pamap2 --input {tmp_path / 'empty'} --out {tmp_path / 'other'}"
     assert launch_prepare.main(flags.split()) == 2
     assert "nothing in layout pamap2 found, expected files Protocol/subject101.dat" in capsys.readouterr().err

@@ -190,6 +190,7 @@ def test_subjects(tmp_path):
     for subject in (10, 2, 1):
         write(tmp_path / "realworld2016_dataset", both("standing", steady()), subject=subject)
     assert list(subject_folders(tmp_path)) == ["proband1", "proband2", "proband10"]
+    (tmp_path / "__MACOSX" / "proband1").mkdir(parents=True)
     assert subject_folders(tmp_path) == subject_folders(tmp_path / "realworld2016_dataset")
     write(tmp_path / "copy", both("standing", steady()), subject=2)
     with pytest.raises(ValueError, match="proband2 name the same subject, keep one"):

@@ -48,7 +48,7 @@ def test_trials_follow_each_other(tmp_path):
 
 
 def test_where_the_folders_are_found(tmp_path):
-    root = tmp_path / "USC-HAD"
+    root = tmp_path / "USC-HAD" / "USC-HAD"
     for number in (2, 10):
         write(root / f"Subject{number}", 9, 1, signal())
     (root / "Subject4").mkdir()
@@ -56,6 +56,9 @@ def test_where_the_folders_are_found(tmp_path):
     (root / "1.0.0").mkdir()
     for folder in (tmp_path, root):
         assert list(usc_had.subject_folders(folder)) == ["Subject10", "Subject2"]
+    write(tmp_path / "copy" / "Subject2", 9, 1, signal())
+    with pytest.raises(ValueError, match="Subject2 are of the same person, keep one of them"):
+        usc_had.subject_folders(tmp_path)
     with pytest.raises(ValueError, match="Subject4: holds no trial, expected files like a1t1.mat"):
         usc_had.read(root / "Subject4")
 
@@ -71,8 +74,11 @@ def test_a_damaged_file(tmp_path, kept):
 
 def test_fields_that_do_not_fit(tmp_path):
     path = write(tmp_path, 9, 1, signal(), "activity_numbr", said=8)
-    with pytest.raises(ValueError, match=r"a9t1\.mat: activity_numbr is '8', the name says 9"):
-        usc_had.read(tmp_path)
+    with pytest.warns(UserWarning, match=r"a9t1\.mat: activity_numbr is '8', the name says 9, which is taken"):
+        assert set(usc_had.read(tmp_path).label) == {9}
+    for said in ("09", 9.0, "9 "):
+        write(tmp_path, 9, 1, signal(), said=said)
+        assert set(usc_had.read(tmp_path).label) == {9}
     write(tmp_path, 9, 1, signal()[:, :5])
     with pytest.raises(ValueError, match=r"sensor_readings is float64 \[400, 5\], expected numbers \[N, 6\]"):
         usc_had.read(tmp_path)

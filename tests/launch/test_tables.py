@@ -229,9 +229,8 @@ def test_folders_without_recordings_or_with_other_rows(call, tmp_path, monkeypat
 
 
 def test_a_network_of_another_method_is_refused(data):
-    lists = {"data": str(data), "folds": {SET: 0}, "encoder": {}, "network": "configs/mae.py"}
     with pytest.raises(ValueError, match="--config.network: configs/mae.py is no config of objective selfpab"):
-        _ = TableSet(lists, SET).encoder
+        _ = TableSet({"data": str(data), "folds": {SET: 0}, "encoder": {}, "network": "configs/mae.py"}, SET).encoder
 
 
 def test_harth_is_scored_on_merged_classes_and_without_s009_too():
