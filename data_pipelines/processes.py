@@ -74,6 +74,7 @@ def _start(workers: int, cores: Sequence[int]) -> None:
     _place["number"] = number
     if cores:
         os.sched_setaffinity(0, cores[number::workers] or cores)
+    os.environ["TQDM_DISABLE"] = "1"  # the bar is the parent's
     # Several processes may share a GPU: none takes all of its memory at once.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     parent = multiprocessing.parent_process()

@@ -39,6 +39,7 @@ def run(config: dict, workdir: Path, *, resume: bool) -> tuple[dict, str]:
     compare.check_names(config["methods"], config["seeds"])
     recordings = load_labelled(data["dir"])
     encoder, trained = probed_encoder(config)
+    print(f"encoder: {config['encoder']}, step {trained.step}", file=sys.stderr)
     if config["classifier"]:
         classifier.check_method(config, workdir, trained)
     check_fits(trained.method, recordings[0].channels, recordings[0].rate_hz, data["dir"])

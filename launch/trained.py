@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -60,7 +59,6 @@ def load_trained(folder: Path, which: str) -> Trained:
 def probed_encoder(config: Mapping) -> tuple[Encoder, Trained]:
     """(the encoder that a probe's config names, in the form the comparison wants, the run it comes from)."""
     run = load_trained(Path(config["encoder"]), config["which"])
-    print(f"encoder: {config['encoder']}, step {run.step}", file=sys.stderr)
 
     def encode(params, acceleration, valid, key):
         return run.method.encode(run.merge(params, run.model_state), acceleration, valid, key)
