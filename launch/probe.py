@@ -39,7 +39,6 @@ def run(config: dict, workdir: Path, *, resume: bool) -> tuple[dict, str]:
     compare.check_names(config["methods"], config["seeds"])
     recordings = load_labelled(data["dir"])
     encoder, trained = probed_encoder(config)
-    print(f"encoder: {config['encoder']}, step {trained.step}", file=sys.stderr)
     if config["classifier"]:
         classifier.check_method(config, workdir, trained)
     check_fits(trained.method, recordings[0].channels, recordings[0].rate_hz, data["dir"])
@@ -53,7 +52,7 @@ def run(config: dict, workdir: Path, *, resume: bool) -> tuple[dict, str]:
     data_hash = digest([(r.counts, r.label) for r in recordings])
     hashes = {"data_hash": data_hash, "encoder_hash": digest(encoder.pretrained)}
     open_run_folder(workdir, config | hashes, resume=resume, may_differ=("data.dir", "encoder", "classifier"))
-    people = f"{len(names)} subjects, {len(folds)} folds"
+    people = f"encoder: {config['encoder']}, step {trained.step}\n{len(names)} subjects, {len(folds)} folds"
     print(f"{people}, {cut.hours:.1f} h, activities: {', '.join(cut.names)}", file=sys.stderr)
     rows = read_rows(workdir / FOLDS_FILE)
     finished = [(row["method"], row["seed"], row["fold"]) for row in rows]
