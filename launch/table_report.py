@@ -33,9 +33,8 @@ def write(rows: Sequence[Mapping], settings: Mapping, out: Path, seen: Mapping[s
         table = paper_tables.overview(few, beside_paper=False)
         few_tables = [table]
         for name, one in few.items():
-            few_tables += _of_set(
-                name, one, settings["reference"], out / "figures" / f"{name.replace(' ', '_')}_minute"
-            )
+            folder = out / "figures" / f"{name.replace(' ', '_')}_minute"
+            few_tables += _of_set(name, one, settings["reference"], folder, beside_paper=False)
         tables += [t._replace(caption=f"{MINUTE}: {t.caption}", label=f"{t.label}-minute") for t in few_tables]
     tables += _curves(rows, settings, out)
     tables.append(table_protocol.times(rows))
@@ -54,7 +53,8 @@ def _of_set(name: str, one: Mapping, reference: str, folder: Path, beside_paper:
     reference = reference if reference in methods else methods[-1]
     _draw(one["raw"], folder)
     table = paper_tables.per_dataset(name, one, beside_paper=beside_paper)
-    return [table, paper_tables.differences(one, reference, name)]
+    differences = paper_tables.differences(one, reference, name)
+    return [table, differences] if differences.rows else [table]
 
 
 def _draw(results: Mapping, folder: Path) -> None:

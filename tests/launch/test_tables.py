@@ -127,8 +127,8 @@ def test_tables_and_pictures_beside_the_numbers_of_the_article(whole):
     for name, (ours, theirs) in beside.items():
         (row, *_) = [line for line in lines if len(line) > 3 and line[1].strip() == name]
         assert ours in row[2] and row[3].strip() == theirs
-    assert "| method | 2 | 3 |" in whole.out and "One labelled minute of each activity" in whole.out
-    assert str(whole.folder) in whole.out
+    assert "| method | 2 | 3 |" in whole.out and str(whole.folder) in whole.out
+    assert [whole.out.count(words) for words in ("One labelled minute of each activity: ", ", paper |")] == [3, 2]
     protocol, _, printed = (whole.folder / "tables.md").read_text().partition("\n\n")
     assert printed in whole.out and "HAR70+: 4 subjects in 4 folds; seeds 0; encoder" in protocol
     assert {row["origin"] for row in whole.rows} == set(json.loads((whole.folder / "origins.json").read_text()))
