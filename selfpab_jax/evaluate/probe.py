@@ -30,8 +30,6 @@ class Recipe:
 
 
 RECIPES = {
-    "deepconvlstm_spectrogram": Recipe("none", head="deepconvlstm"),
-    "deepconvlstm_time": Recipe("signal", head="deepconvlstm"),
     "pretrained": Recipe("pretrained", unfreeze_at=0.75),  # SelfPAB's protocol
     "pretrained_frozen": Recipe("pretrained"),
     "pretrained_linear": Recipe("pretrained", head="linear"),
@@ -48,6 +46,8 @@ RECIPES = {
     "spectrogram_lstm": Recipe("none", head="lstm"),
     "spectrogram_mlp": Recipe("none"),
     "spectrogram_mlp_context": Recipe("none", context=4),  # 5 s around the frame
+    "deepconvlstm_spectrogram": Recipe("none", head="deepconvlstm"),
+    "deepconvlstm_time": Recipe("signal", head="deepconvlstm"),
 }
 
 
