@@ -78,6 +78,7 @@ def _curves(rows: Sequence[Mapping], settings: Mapping, out: Path) -> list[Table
                 for method, one in score_results(found[dataset]["raw"])["methods"].items():
                     score = one["summary"]["macro_f1"]
                     points.setdefault(method, {})[count] = (score["mean"], score["se"])
+        points = {method: one for method, one in points.items() if set(one) != {everyone}}
         ticks = [*(count for count in counts if count < everyone), everyone]
         body = [
             [Cell(ROWS.get(name, name)), *(Cell(_percent(points[name].get(count))) for count in ticks)]
