@@ -55,6 +55,6 @@ def times(rows: Sequence[Mapping]) -> Table:
     workers = " or ".join(map(str, sorted({row.get("workers", 1) for row in rows})))
     note = (
         f"Wall (CPU) seconds, mean over folds, with a fold's share of what all need (features, compiled programs); "
-        f"{workers} at a time on {cores()} cores. All {len(rows)} folds took {every / 60:.0f} minutes of a process."
+        f"{workers} at a time on {cores()} cores. All {len(rows)} folds took {every / 60:.1f} process minutes."
     )
     return Table(["method", *(title(d) for d in datasets)], body, "Time of a fold", note, "tab:times")

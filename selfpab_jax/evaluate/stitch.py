@@ -106,7 +106,9 @@ def hop_distributions(distribution, tokens: Tokens = FRAMES) -> np.ndarray:
 
 
 def sample_classes(distribution, samples: int, tokens: Tokens = FRAMES) -> np.ndarray:
-    """The most probable class of each sample, int64 [samples]; ties go to the lowest class index.
+    """The most probable class of each sample, int64 [samples]: overlapping tokens averaged, then argmax.
+
+    Ties go to the lowest class index.
 
     Samples at the end that belong to no whole token take the class of the last hop.
 
@@ -115,6 +117,8 @@ def sample_classes(distribution, samples: int, tokens: Tokens = FRAMES) -> np.nd
 
     Raises:
       ValueError: a number of tokens that does not belong to that many samples, or a segment shorter than a token.
+
+    Source: SelfPAB's downstream code; the paper mentions only the overlap of the 1 s frames.
     """
     expected = tokens.count(samples)
     if len(distribution) != expected or expected == 0:
@@ -129,23 +133,6 @@ def unfold(classes: np.ndarray, samples: int, tokens: Tokens = FRAMES) -> np.nda
     """One class per sample [samples] of one class per hop; samples beyond the last hop take its class."""
     by_sample = classes.repeat(tokens.hop)
     return np.pad(by_sample, (0, samples - len(by_sample)), mode="edge")
-
-
-def stitch(probabilities, starts, valid, samples: int, tokens: Tokens = FRAMES) -> np.ndarray:
-    """One class per sample, int64 [samples]: windows averaged, then overlapping tokens, then argmax.
-
-    Args:
-      probabilities: [W, T, K], what the classifier says about each token of each window (softmax outputs).
-      starts: first tokens [W], from `window_starts(tokens.count(samples), ...)`.
-      valid: bool [W, T], False for padded tokens.
-      samples: length of the segment in samples.
-
-    Raises:
-      ValueError: see `average_windows` and `sample_classes`.
-
-    Source: SelfPAB's downstream code; the paper mentions only the overlap of the 1 s frames.
-    """
-    return sample_classes(average_windows(probabilities, starts, valid, tokens.count(samples)), samples, tokens)
 
 
 def token_labels(label, tokens: Tokens = FRAMES, min_majority: float = 0.0) -> np.ndarray:
