@@ -23,6 +23,7 @@ from data_pipelines.windows import count_joined, cut, encode_block, quantise, se
 # group_size:1 for random access (the default packs thousands of records into one block).
 WRITER_OPTIONS = "group_size:1,zstd:3"
 SHARDS, LABELLED = "shards", "labelled"
+SAMPLES = "_samples"  # end of the names of settings that follow from others
 BLOCK_S = 300  # a record: long enough for zstd, short enough to read a window without much beside it
 FASTEST_HZ = 200
 
@@ -77,6 +78,12 @@ class Cut:
         if not 0 < self.scale_g < 1:
             raise ValueError(f"scale_g is {self.scale_g}, expected g per count between 0 and 1, such as 1/4096")
 
+    def recorded(self) -> dict:
+        """The settings as the manifest holds them, with those that follow from others."""
+        plain = dataclasses.asdict(self) | {"sensors": list(self.sensors)}
+        in_samples = {"window": self.window, "stride": self.stride, "block": self.block}
+        return plain | {f"{name}{SAMPLES}": value for name, value in in_samples.items()}
+
     @property
     def window(self) -> int:
         """Samples of a window."""
@@ -103,20 +110,13 @@ def prepare_one(source: sources.Source, how: Cut, settings: dict, out: Path) -> 
       ValueError, OSError: naming the file, where the recording cannot be used or the shard not be written.
     """
     stamp = sources.stamp(source)
-    done = _finished(source, settings, stamp, out)
+    done = finished(source.name, settings, stamp, out)
     if done is not None:
         return done, False
     recording = select_sensors(sources.read(source), how.sensors)
     joined = count_joined(recording.time, how.max_gap_s, recording.rate_hz)  # resampling fills these gaps
     recording = resample(recording, how.rate_hz, how.max_gap_s)
-    sidecar = {
-        "version": VERSION,
-        "settings": settings,
-        "stamp": stamp,
-        **_write(recording, joined, source, how, out),
-    }
-    write_atomically(sidecar_path(out, source.name), json_bytes(sidecar))
-    return sidecar, True
+    return write_sidecar(out, source.name, settings, stamp, _write(recording, joined, source, how, out)), True
 
 
 def sidecar_path(out: Path, name: str) -> Path:
@@ -132,8 +132,19 @@ def read_sidecar(path: Path) -> dict | None:
         return None
 
 
-def _finished(source: sources.Source, settings: dict, stamp: str, out: Path) -> dict | None:
-    sidecar = read_sidecar(sidecar_path(out, source.name))
+def write_sidecar(out: Path, name: str, settings: dict, stamp: str, content: dict) -> dict:
+    """Writes what was found in a recording beside its shard, with what the recording was made of; returns all of it."""
+    sidecar = {"version": VERSION, "settings": settings, "stamp": stamp, **content}
+    write_atomically(sidecar_path(out, name), json_bytes(sidecar))
+    return sidecar
+
+
+def finished(name: str, settings: dict, stamp: str, out: Path) -> dict | None:
+    """The sidecar of a recording that is done: of the same settings and source, with files that match their checksums.
+
+    None where it has to be done (again).
+    """
+    sidecar = read_sidecar(sidecar_path(out, name))
     if sidecar is None or (sidecar["version"], sidecar["settings"], sidecar["stamp"]) != (
         VERSION,
         settings,
@@ -158,30 +169,19 @@ def _write(recording: Recording, joined: int, source: sources.Source, how: Cut, 
     connected = segments(recording.time, how.max_gap_s)
     kept = worn(connected, recording.acceleration, rate, how.nonwear_min)
     stretches = [s for s in kept if s.stop - s.start >= how.window]
-    by_stretch = [s.start + cut(s.stop - s.start, how.window, how.stride) for s in stretches]
-    # Stretch by stretch: where one ends and the next begins is no frame.
-    runs = [run for some in by_stretch for run in moments.covered(some, how.window)]
-    moved = [
-        movement.of_windows(counts[:, s], how.scale_g, rate, starts - s.start, how.window)
-        for s, starts in zip(stretches, by_stretch, strict=True)
-    ]
-    shard = f"{SHARDS}/{name}.array_record"
+    stored = store(name, counts, stretches, how, out)
     entry = {
         "name": name,
         "subject": recording.subject,
-        "shard": shard,
-        "windows": sum(map(len, by_stretch)),
-        "stretches": run_lengths(s.stop - s.start for s in stretches),
+        **stored["entry"],
         "samples": len(recording.time),
         "hours": round(len(recording.time) / rate / 3600, 6),
         "joined_gaps": joined,
         "splits": len(connected) - 1,
         "longest_s": max((s.stop - s.start for s in kept), default=0) / rate,
         "nonwear_s": (len(recording.time) - sum(s.stop - s.start for s in kept)) / rate,
-        "dropped_s": (len(recording.time) - sum(run.stop - run.start for run in runs)) / rate,
+        "dropped_s": (len(recording.time) - stored["covered"]) / rate,
         "clipped": clipped,
-        "bytes": _write_shard(out / shard, counts, how.scale_g, [b for s in stretches for b in blocks(s, how.block)]),
-        "crc32": file_crc32(out / shard),
         "labelled": None,
         "labelled_crc32": None,
         "labels": {},
@@ -201,9 +201,39 @@ def _write(recording: Recording, joined: int, source: sources.Source, how: Cut, 
         entry["labelled_crc32"] = write_atomically(out / entry["labelled"], content)
         codes = np.unique(recording.label)
         entry["labels"] = {str(code): recording.activities[int(code)] for code in codes if code >= 0}
-    counted = runs if rate == moments.RATE_HZ else []
+    return {"entry": entry, "moments": stored["moments"], "movement": stored["movement"]}
+
+
+def store(name: str, counts: np.ndarray, stretches: list[slice], how: Cut, out: Path) -> dict:
+    """Writes the shard of a recording; what the sidecar says of its windows.
+
+    Args:
+      counts: int16 [C, S] at how.rate_hz and how.scale_g.
+      stretches: ranges of samples, each long enough for a window.
+
+    Returns:
+      entry (of the manifest: shard, windows, stretches, bytes, crc32), covered (samples in windows), moments of all
+      frames in windows and movement of each window.
+    """
+    by_stretch = [s.start + cut(s.stop - s.start, how.window, how.stride) for s in stretches]
+    # Stretch by stretch: where one ends and the next begins is no frame.
+    runs = [run for some in by_stretch for run in moments.covered(some, how.window)]
+    moved = [
+        movement.of_windows(counts[:, s], how.scale_g, how.rate_hz, starts - s.start, how.window)
+        for s, starts in zip(stretches, by_stretch, strict=True)
+    ]
+    shard = f"{SHARDS}/{name}.array_record"
+    entry = {
+        "shard": shard,
+        "windows": sum(map(len, by_stretch)),
+        "stretches": run_lengths(s.stop - s.start for s in stretches),
+        "bytes": _write_shard(out / shard, counts, how.scale_g, [b for s in stretches for b in blocks(s, how.block)]),
+        "crc32": file_crc32(out / shard),
+    }
+    counted = runs if how.rate_hz == moments.RATE_HZ else []
     return {
         "entry": entry,
+        "covered": sum(run.stop - run.start for run in runs),
         "moments": moments.merge(moments.of_stretch(counts[:, run], how.scale_g) for run in counted).to_json(),
         "movement": [value for values in moved for value in values.tolist()],
     }

@@ -1,0 +1,125 @@
+"""The folder that `prepare` and `ingest` fill: claimed by one of them, swept after a stop, finished by the manifest."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines import moments
+from data_pipelines.contract import channels_of
+from data_pipelines.manifest import (
+    MANIFEST,
+    MOVEMENT,
+    NORMALIZATION,
+    PARTIAL,
+    VERSION,
+    json_bytes,
+    manifest_hash,
+    npz_bytes,
+    write_atomically,
+)
+from data_pipelines.shards import LABELLED, SAMPLES, SHARDS, read_sidecar
+
+FAILED = "failed"  # folder with a note for each recording that could not be used
+OURS = {SHARDS, LABELLED, FAILED, MANIFEST, NORMALIZATION, MOVEMENT}
+
+
+def check_out(out: Path, recorded: dict, names: Collection[str]) -> None:
+    """Raises FileExistsError unless `out` is new, empty, or a part of this very preparation."""
+    if not out.exists():
+        return
+    foreign = sorted({path.name for path in out.iterdir()} - OURS)
+    foreign = [name for name in foreign if not name.endswith(PARTIAL)]
+    if foreign:
+        raise FileExistsError(
+            f"{out} exists and holds {', '.join(foreign[:5])}: choose a new or empty folder with --out"
+        )
+    sidecars = sorted((out / SHARDS).glob("*.json"))
+    previous = next((sidecar for path in sidecars if (sidecar := read_sidecar(path))), None)
+    if previous is None:
+        return
+    old = previous["settings"] | {"version": previous["version"]}
+    new = recorded | {"version": VERSION}
+    differing = [key for key in sorted(old | new) if old.get(key) != new.get(key) and not key.endswith(SAMPLES)]
+    differing = ["version"] if "version" in differing else differing
+    if differing:
+        words = ", ".join(f"{key} {old.get(key)} (now {new.get(key)})" for key in differing)
+        raise FileExistsError(f"{out} was prepared with {words}: choose another --out or delete that folder")
+    others = [path.stem for path in sidecars if path.stem not in names]
+    if others:
+        raise FileExistsError(
+            f"{out} holds recordings that are not in the input ({', '.join(others[:5])}): choose another "
+            "--out or delete that folder"
+        )
+
+
+@contextlib.contextmanager
+def only_one(out: Path) -> Iterator[None]:
+    """Holds a lock on the folder itself, which vanishes with the process and leaves no file."""
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"{out} is being prepared by another process: wait for it or choose another --out") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def sweep(out: Path) -> None:
+    """Removes what a killed process was writing."""
+    for folder in (out, out / SHARDS, out / LABELLED, out / FAILED):
+        for path in folder.glob(f"*{PARTIAL}"):
+            path.unlink(missing_ok=True)
+
+
+def finish(
+    sidecars: Iterable[Mapping], layout: str, recorded: Mapping, out: Path, failed: Sequence[Mapping] | None = None
+) -> dict:
+    """Writes normalization.npz, movement.npz and, last of all, manifest.json, which is returned.
+
+    Args:
+      sidecars: in the order in which the manifest has the recordings; held one at a time.
+      failed: {"name", "reason"} of the recordings that could not be used, where these do not stop the others.
+
+    Raises:
+      ValueError: no window in all of them.
+    """
+    entries, moved, merged = [], [], moments.empty()
+    for sidecar in sidecars:
+        entries.append(sidecar["entry"])
+        moved.append(np.asarray(sidecar["movement"], np.float32))
+        merged = moments.merge([merged, moments.Moments.from_json(sidecar["moments"])])
+    windows = sum(entry["windows"] for entry in entries)
+    if windows == 0:
+        longest = max((entry["longest_s"] for entry in entries), default=0)
+        idle = ", keep non-wear with --nonwear 0" if any(entry["nonwear_s"] for entry in entries) else ""
+        raise ValueError(
+            f"{len(entries)} recordings give no window of {recorded['window_s']:g} s: the longest stretch worn without "
+            f"a gap over {recorded['max_gap_s']:g} s lasts {longest:g} s, expected {recorded['window_s']:g} s: choose "
+            f"a shorter --window, raise --max-gap{idle} or add longer recordings"
+        )
+    normalization_crc = write_atomically(out / NORMALIZATION, npz_bytes(moments.statistics(merged)))
+    movement_crc = write_atomically(out / MOVEMENT, npz_bytes({"movement": np.concatenate(moved)}))
+    labels = {int(code): name for entry in entries for code, name in entry["labels"].items()}
+    manifest = {
+        "version": VERSION,
+        "layout": layout,
+        "settings": recorded,
+        "channels": list(channels_of(recorded["sensors"])),
+        "sample_rate_hz": recorded["rate_hz"],
+        "activities": {str(code): labels[code] for code in sorted(labels)},  # those that occur
+        "recordings": entries,
+        "hours": round(sum(entry["hours"] for entry in entries), 6),
+        "subjects": len({entry["subject"] for entry in entries}),
+        "windows": windows,
+        "normalization_crc32": normalization_crc,
+        "movement_crc32": movement_crc,
+    } | ({} if failed is None else {"failed": list(failed)})
+    manifest["hash"] = manifest_hash(manifest)
+    write_atomically(out / MANIFEST, json_bytes(manifest))
+    return manifest
