@@ -10,7 +10,7 @@ from typing import NamedTuple
 from data_pipelines import synthetic
 from data_pipelines.contract import Recording
 from data_pipelines.manifest import file_crc32
-from data_pipelines.readers import har_csv, hunt4, opportunity, pamap2, realworld, ukbiobank, usc_had
+from data_pipelines.readers import capture24, har_csv, hunt4, opportunity, pamap2, realworld, ukbiobank, usc_had
 
 
 class Layout(NamedTuple):
@@ -39,6 +39,12 @@ LAYOUTS = {
         hunt4.snippet_files,
     ),
     "ukbiobank": Layout(ukbiobank.recording_files, ukbiobank.read, "csv files like 1000001_90001_0_0.csv.gz"),
+    "capture24": Layout(
+        capture24.recording_files,
+        capture24.read,
+        "files P001.csv.gz to P151.csv.gz and the dictionary of their annotations",
+        capture24.files_of,
+    ),
     "pamap2": Layout(pamap2.recording_files, pamap2.read, "files Protocol/subject101.dat to subject109.dat"),
     "usc_had": Layout(
         usc_had.subject_folders, usc_had.read, "folders Subject1 to Subject14 with files like a1t1.mat", usc_had.trials

@@ -15,6 +15,7 @@ LAYOUTS = {  # name -> sensors kept unless chosen, and words for --help; not imp
     "har70plus": (TWO, "csv files of HAR70+, whose 7 activities it insists on"),
     "hunt4": (TWO, "<subject>/<YYYY-MM-DD_HH>.npz"),
     "ukbiobank": ("wrist", "csv files of a wrist sensor"),
+    "capture24": ("wrist", "P001.csv.gz ... of Capture-24"),
     "pamap2": (TWO, "Protocol/subject101.dat ... of PAMAP2, chest and ankle"),
     "usc_had": ("thigh", "Subject1/a1t1.mat ... of USC-HAD, hip"),
     "opportunity": (TWO, "S1-ADL1.dat ... of Opportunity, hip and right knee"),

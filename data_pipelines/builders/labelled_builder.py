@@ -1,7 +1,7 @@
 """What the TFDS builders of labelled data sets share: features, description, examples.
 
-One example is one person's whole recording at 50 Hz. Tensors are stored as raw bytes: TFDS' default writes int16 as
-varints, seven times slower to read and a fifth larger.
+One example is one person's whole recording, at 50 Hz as a rule. Tensors are stored as raw bytes: TFDS' default writes
+int16 as varints, seven times slower to read and a fifth larger.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +29,7 @@ def info(
     licence: str,
     activities: Mapping[int, str],
     channels: Sequence[str],
+    rate_hz: int = SAMPLE_RATE_HZ,
 ) -> tfds.core.DatasetInfo:
     """The builder's DatasetInfo; its metadata hold activities by code, rate in Hz, channels and licence."""
     raw = tfds.features.Encoding.BYTES
@@ -49,22 +50,24 @@ def info(
         license=licence,
         metadata=tfds.core.MetadataDict(
             activities={str(code): name for code, name in activities.items()},
-            sample_rate_hz=SAMPLE_RATE_HZ,
+            sample_rate_hz=rate_hz,
             channels=list(channels),
             licence=licence,
         ),
     )
 
 
-def examples(recordings: Iterable[Recording], scale_g: float = SCALE_G) -> Iterator[tuple[str, dict]]:
-    """(subject, features) of each recording, brought to 50 Hz; values beyond 32768 * scale_g are clipped.
+def examples(
+    recordings: Iterable[Recording], scale_g: float = SCALE_G, rate_hz: int = SAMPLE_RATE_HZ
+) -> Iterator[tuple[str, dict]]:
+    """(subject, features) of each recording, brought to `rate_hz`; values beyond 32768 * scale_g are clipped.
 
     Args:
       recordings: labelled, one a person: several sessions of a person are one recording with gaps between them.
       scale_g: g per count; `WIDE_SCALE_G` for sensors that reach beyond +-8 g.
     """
     for recording in recordings:
-        recording = fourier_resample(recording, SAMPLE_RATE_HZ, MAX_GAP_S)
+        recording = fourier_resample(recording, rate_hz, MAX_GAP_S)
         counts, _ = quantise(recording.acceleration, scale_g)
         yield (
             recording.subject,

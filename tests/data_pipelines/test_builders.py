@@ -68,6 +68,8 @@ def test_a_longer_gap_can_be_joined(tmp_path):
     write_csv(tmp_path / "501.csv", gap_s=10)
     folder = build("har70plus", tmp_path, tmp_path / "tfds")
     assert labelled_from_tfds(folder, max_gap_s=11)[0].segments == (slice(0, 600),)
+    with pytest.raises(ValueError, match="label set is 'Walmsley2020', this data set has a single one: leave it out"):
+        labelled_from_tfds(folder, label_set="Walmsley2020")
 
 
 def test_build_refuses_what_it_cannot_use(tmp_path):
