@@ -17,6 +17,12 @@ def run_lengths(lengths: Iterable[int]) -> list[list[int]]:
     return [[length, len(list(same))] for length, same in itertools.groupby(lengths)]
 
 
+def runs_of(mask: np.ndarray) -> list[slice]:
+    """The runs of True in `mask`, bool [S]."""
+    change = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))  # of bools: a byte a sample
+    return [slice(int(begin), int(end)) for begin, end in change.reshape(-1, 2)]
+
+
 def blocks(stretch: slice, block: int) -> list[slice]:
     """The consecutive parts of a stretch, `block` samples each; the last one may be shorter."""
     return [slice(first, min(first + block, stretch.stop)) for first in range(stretch.start, stretch.stop, block)]

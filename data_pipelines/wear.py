@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from data_pipelines.stretches import runs_of
+
 PIECE_S = 10
+STILL_G = 0.013  # standard deviation; noise of a sensor at rest stays below it, breathing and pulse do not for long
 AT_ONCE = 256  # pieces in float64 at a time: 20 MB for six channels at 100 Hz
 
 
-def non_wear(acceleration: np.ndarray, rate_hz: float, minutes: float = 90.0, std_g: float = 0.013) -> np.ndarray:
+def non_wear(acceleration: np.ndarray, rate_hz: float, minutes: float = 90.0, std_g: float = STILL_G) -> np.ndarray:
     """bool [S], True where the sensors were not worn.
 
     That is in runs of at least `minutes` in which every whole 10 s piece has a standard deviation below `std_g`
@@ -18,7 +21,7 @@ def non_wear(acceleration: np.ndarray, rate_hz: float, minutes: float = 90.0, st
       acceleration: [S, C], g, without gaps.
       rate_hz: samples a second.
       minutes: the shortest run that counts; 0 switches the search off.
-      std_g: g; noise of a sensor at rest stays below it, breathing and pulse of a wearer do not for long.
+      std_g: g, or whatever `acceleration` is in.
     """
     found = np.zeros(len(acceleration), bool)
     length = round(PIECE_S * rate_hz)
@@ -30,9 +33,9 @@ def non_wear(acceleration: np.ndarray, rate_hz: float, minutes: float = 90.0, st
         last = min(first + AT_ONCE, pieces)
         piece = acceleration[first * length : last * length].reshape(last - first, length, -1)  # [N, T, C]
         still[first:last] = (piece.std(axis=1, dtype=np.float64) < std_g).all(axis=1)
-    for begin, end in _runs(still):
-        if (end - begin) * PIECE_S >= minutes * 60:
-            found[begin * length : end * length if end < pieces else None] = True
+    for run in runs_of(still):
+        if (run.stop - run.start) * PIECE_S >= minutes * 60:
+            found[run.start * length : run.stop * length if run.stop < pieces else None] = True
     return found
 
 
@@ -46,13 +49,24 @@ def worn(segments: list[slice], acceleration: np.ndarray, rate_hz: float, minute
       minutes: see `non_wear`; 0 gives the segments back.
     """
     return [
-        slice(segment.start + begin, segment.start + end)
+        slice(segment.start + run.start, segment.start + run.stop)
         for segment in segments
-        for begin, end in _runs(~non_wear(acceleration[segment], rate_hz, minutes))
+        for run in runs_of(~non_wear(acceleration[segment], rate_hz, minutes))
     ]
 
 
-def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """(first, one past the last) of each run of True in `mask` [S]."""
-    change = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
-    return [(int(begin), int(end)) for begin, end in change.reshape(-1, 2)]
+def worn_spans(span: np.ndarray, std: np.ndarray, minutes: float, std_g: float = STILL_G) -> np.ndarray:
+    """bool [E], False for the spans of 10 s in which `non_wear` would find the sensor not worn.
+
+    Args:
+      span: int64 [E], numbers of the spans, increasing; where they leave some out there is a gap.
+      std: [E, 3], g.
+      minutes, std_g: see `non_wear`.
+    """
+    worn = np.ones(len(span), bool)
+    still = (std < std_g).all(axis=1)
+    for part in np.split(np.arange(len(span)), np.flatnonzero(np.diff(span) != 1) + 1):  # without a gap
+        for rest in runs_of(still[part]):
+            if (rest.stop - rest.start) * PIECE_S >= minutes * 60:
+                worn[part[rest]] = False
+    return worn

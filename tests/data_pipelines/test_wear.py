@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import wear
-from data_pipelines.wear import non_wear, worn
+from data_pipelines.wear import non_wear, worn, worn_spans
 
 HZ = 10  # a piece is 100 samples, a minute 600
 
@@ -75,3 +75,13 @@ def test_segments_lose_what_was_not_worn():
         slice(10 * minute, 20 * minute),
         slice(120 * minute, 125 * minute),
     ]
+
+
+def test_spans_not_worn_are_long_rests_without_a_gap():
+    span = np.concatenate([np.arange(100, 112), np.arange(200, 204)])
+    std = np.full((16, 3), 0.02)
+    std[2:8] = std[10:16] = 0.005
+    std[4, 1] = 0.014  # one axis is enough
+    assert (~worn_spans(span, std, minutes=0.5)).nonzero()[0].tolist() == [5, 6, 7, 12, 13, 14, 15]
+    assert worn_spans(span, std, minutes=5).all()
+    assert worn_spans(span[:0], std[:0], 90).shape == (0,)
