@@ -37,6 +37,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.split = "subject"
     config.data.split_seed = 0  # who validates, and which hours; the same for every `seed`
     config.data.hours = 0.0  # 0: all; else so many hours, each amount inside the larger ones
+    config.data.hours_by = "window"  # or "subject": one person's windows after the other's
     config.data.random_start = True  # A: each visit of a window begins anywhere in its stride
     config.data.sampling = "uniform"  # or "movement": windows by their moving standard deviation
     config.model.channels = 3

@@ -53,6 +53,12 @@ def read_manifest(folder: str | Path) -> dict:
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
+        done = len(list(path.parent.glob("shards/*.json")))
+        if done:
+            raise FileNotFoundError(
+                f"{folder} has no {MANIFEST}: its preparation was stopped with {done} recordings done: run the same "
+                "`selfpab prepare` or `selfpab ingest` command again, it goes on from there"
+            )
         raise FileNotFoundError(
             f"{folder} has no {MANIFEST}, so it is no (finished) prepared folder: run `selfpab prepare --out {folder}`"
         )
@@ -69,27 +75,6 @@ def read_manifest(folder: str | Path) -> dict:
     if manifest["hash"] != manifest_hash(manifest):
         raise ValueError(f"{path}: its hash does not match its content, it was changed: run `selfpab prepare` again")
     return manifest
-
-
-def verify(folder: str | Path, manifest: Mapping | None = None) -> None:
-    """Reads every file the manifest names and compares its CRC-32.
-
-    Raises:
-      ValueError: files that are damaged (the first ten named); FileNotFoundError: one that is missing.
-    """
-    folder = Path(folder)
-    manifest = read_manifest(folder) if manifest is None else manifest
-    expected = {NORMALIZATION: manifest["normalization_crc32"], MOVEMENT: manifest["movement_crc32"]}
-    for entry in manifest["recordings"]:
-        expected[entry["shard"]] = entry["crc32"]
-        if entry["labelled"]:
-            expected[entry["labelled"]] = entry["labelled_crc32"]
-    damaged = [name for name, crc in expected.items() if file_crc32(folder / name) != crc]
-    if damaged:
-        raise ValueError(
-            f"{folder}: {len(damaged)} of {len(expected)} files do not match their checksum "
-            f"({', '.join(damaged[:10])}): run `selfpab prepare` again"
-        )
 
 
 def read_normalization(folder: str | Path) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_pipelines.splits import seeded_bits, seeded_permutation
 
-# Separate random streams; splits.py has 1 and 2.
+# Separate random streams; splits.py has 1, 2 and 6.
 EPOCH_STREAM, START_STREAM, MOVEMENT_STREAM = 3, 4, 5
 SAMPLING = ("uniform", "movement")
 

@@ -68,7 +68,7 @@ def training(folder: Path, config: Mapping, step: int) -> dict[str, Any]:
         else None,
     }
     if data and config["data"].get("hours"):
-        rows["of these used"] = f"{config['data']['hours']:g} h"
+        rows["of these used"] = f"{config['data']['hours']:g} h, by {config['data'].get('hours_by', 'window')}"
     if source:
         rows["imported from"] = f"{source['file']} ({source['kind']}, sha256 {source['sha256'][:12]})"
         rows["statistics from"] = source["statistics"] and Path(source["statistics"]).name

@@ -13,6 +13,7 @@ import numpy as np
 from data_pipelines.manifest import PARTIAL, json_bytes, write_atomically
 
 IMPORTED = "imported.json"  # where a run's weights come from, if they were not trained here
+LATER_FIELDS = {"data.hours_by": "window"}  # what runs did whose config has no such field yet
 POSITIONS = "positions.npy"  # an imported buffer that is not bit for bit what we compute
 
 
@@ -75,7 +76,8 @@ def open_run_folder(folder: Path, config: Mapping, *, resume: bool, may_differ: 
         raise FileExistsError(
             f"--workdir: {folder} holds a run already; add --resume to go on with it, or name another"
         )
-    old, new = flatten(json.loads(file.read_text())), flatten(json.loads(json.dumps(config)))
+    texts = (file.read_text(), json.dumps(config))
+    old, new = (LATER_FIELDS | flatten(json.loads(text)) for text in texts)
     if old.get("data_hash") != new.get("data_hash"):
         raise ValueError(
             f"--resume: the run in {folder} was made with other data than {new.get('data.dir')} holds now; name the "

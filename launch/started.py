@@ -55,7 +55,7 @@ def start(config: dict, workdir: Path, *, resume: bool) -> Start:
             raise ValueError("--config.data.dir is missing: name a folder written by `selfpab prepare`")
         manifest, normalization = read_manifest(data["dir"]), read_normalization(data["dir"])
         share = (data["split"], data["valid_fraction"], data["split_seed"])
-        train, valid = split_indices(manifest, *share, hours=data["hours"] or None)
+        train, valid = split_indices(manifest, *share, data["hours"] or None, data.get("hours_by", "window"))
     agreement.check_same(config, manifest["hash"])
     held = contextlib.nullcontext()
     with hosts.together():

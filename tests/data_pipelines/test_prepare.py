@@ -11,10 +11,11 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from data_pipelines import moments, windows
 from data_pipelines.labelled import load_labelled
-from data_pipelines.manifest import read_manifest, read_movement, read_normalization, verify
+from data_pipelines.manifest import read_manifest, read_movement, read_normalization
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.readers import har_csv
 from data_pipelines.shards import Cut
+from data_pipelines.verify import verify
 from selfpab_jax.signals.stft import CHANNELS, N_FRAMES
 
 # --- windows -------------------------------------------------------------------------------------------

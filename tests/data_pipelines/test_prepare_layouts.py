@@ -6,10 +6,11 @@ import pytest
 from data_pipelines import synthetic
 from data_pipelines.contract import Recording
 from data_pipelines.labelled import load_labelled
-from data_pipelines.manifest import read_manifest, read_movement, read_normalization, verify
+from data_pipelines.manifest import read_manifest, read_movement, read_normalization
 from data_pipelines.pipeline import eval_batches, train_batches
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.shards import Cut
+from data_pipelines.verify import verify
 from launch import prepare as launch_prepare
 from selfpab_jax.signals.stft import N_FRAMES
 

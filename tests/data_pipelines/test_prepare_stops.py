@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from data_pipelines.labelled import load_labelled
-from data_pipelines.manifest import manifest_hash, read_manifest, read_movement, read_normalization, verify
+from data_pipelines.manifest import manifest_hash, read_manifest, read_movement, read_normalization
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.shards import Cut
+from data_pipelines.verify import verify
 from launch import prepare as launch_prepare
 
 REPO = Path(__file__).parents[2]
@@ -131,7 +132,7 @@ def test_damage_is_noticed(prepared, tmp_path, name):
     content = bytearray((out / name).read_bytes())
     content[len(content) // 2] ^= 4
     (out / name).write_bytes(content)
-    with pytest.raises(ValueError, match=f"1 of 8 files do not match their checksum \\({name}\\)"):
+    with pytest.raises(ValueError, match=f"1 of 8 files are damaged: {name} \\(its checksum differs\\)"):
         verify(out)
     if name.startswith("labelled"):
         with pytest.raises(ValueError, match="S2.npz: damaged"):

@@ -75,7 +75,7 @@ def test_unknown_job_names_the_nearest(capsys):
     assert dispatch.main(["pretrian"]) == 2
     assert capsys.readouterr().err == "selfpab: error: there is no job 'pretrian'; did you mean pretrain?\n"
     assert dispatch.main(["zzz"]) == 2
-    assert "the jobs are prepare, pretrain" in capsys.readouterr().err
+    assert "the jobs are prepare, ingest" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["-m", "launch", "demo"], ["-m", "launch.demo"]])

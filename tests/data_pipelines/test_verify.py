@@ -1,0 +1,104 @@
+"""Verifying a prepared folder: every file and every shard's records; what it names; a large number of files."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from data_pipelines.manifest import file_crc32, json_bytes, manifest_hash
+from data_pipelines.verify import DamagedFiles, unnamed, verify
+
+
+@pytest.fixture
+def folder(prepared, tmp_path) -> Path:
+    """A prepared folder of its own: 3 shards, of which S3 holds no window, 3 labelled files and two others."""
+    return shutil.copytree(prepared, tmp_path / "out")
+
+
+def rewrite(folder: Path, change) -> None:
+    """Applies `change` to the manifest and makes its hash right again."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    manifest["hash"] = manifest_hash(manifest)
+    (folder / "manifest.json").write_bytes(json_bytes(manifest))
+
+
+def sizes(folder: Path) -> int:
+    kept = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".json"]
+    return sum(path.stat().st_size for path in kept)
+
+
+@pytest.mark.parametrize("workers", [1, 3, None])
+def test_a_whole_folder_matches(folder, workers):
+    assert verify(folder, workers) == (8, sizes(folder))
+    assert unnamed(folder) == []
+
+
+@pytest.mark.parametrize("name", ["shards/S1.array_record", "labelled/S2.npz", "normalization.npz", "movement.npz"])
+def test_one_bit_of_any_file(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 3] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(DamagedFiles, match=rf"1 of 8 files are damaged: {name} \(its checksum differs\): run"):
+        verify(folder, 2)
+
+
+def test_all_that_is_wrong_is_named_in_order(folder):
+    (folder / "labelled" / "S3.npz").unlink()
+    (folder / "normalization.npz").write_bytes(b"")
+    words = r"2 of 8 files are damaged: normalization.npz \(its checksum differs\), labelled/S3.npz \(missing\): run"
+    with pytest.raises(DamagedFiles, match=words):
+        verify(folder)
+
+
+def test_a_shard_with_other_records_than_the_manifest_says(folder):
+    def one_block_more(manifest):
+        manifest["recordings"][0]["stretches"][0][0] += 15_000
+
+    rewrite(folder, one_block_more)
+    with pytest.raises(DamagedFiles, match=r"shards/S1.array_record \(it holds 2 records, expected 3\)"):
+        verify(folder)
+
+
+def test_a_shard_that_is_no_file_of_records(folder):
+    shard = folder / "shards" / "S2.array_record"
+    shard.write_bytes(b"nothing of the kind")
+    rewrite(folder, lambda manifest: manifest["recordings"][1].update(crc32=file_crc32(shard)))
+    with pytest.raises(DamagedFiles, match=r"shards/S2.array_record \(it is no file of records\)"):
+        verify(folder)
+
+
+def test_a_file_that_cannot_be_read(folder):
+    (folder / "movement.npz").unlink()
+    (folder / "movement.npz").mkdir()
+    with pytest.raises(DamagedFiles, match=r"movement.npz \(cannot be read, Is a directory\)"):
+        verify(folder)
+
+
+def test_of_many_files_the_first_are_named(folder):
+    def hundred(manifest):
+        gone = {"windows": 0, "stretches": [], "crc32": 1, "labelled": None, "subject": "x"}
+        manifest["recordings"] += [gone | {"name": f"{n:03d}", "shard": f"shards/{n:03d}"} for n in range(100)]
+
+    rewrite(folder, hundred)
+    with pytest.raises(DamagedFiles, match=r"100 of 108 files .* shards/019 \(missing\) and 80 more: run") as raised:
+        verify(folder, 4)
+    assert "shards/020" not in str(raised.value)
+
+
+def test_files_that_the_manifest_does_not_name(folder):
+    for name in ("shards/S9.array_record", "shards/S9.json", "labelled/S9.npz.partial"):
+        (folder / name).write_bytes(b"")
+    assert unnamed(folder) == ["labelled/S9.npz.partial", "shards/S9.array_record", "shards/S9.json"]
+    assert verify(folder)[0] == 8
+
+
+def test_no_manifest(folder, tmp_path):
+    (folder / "manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match="its preparation was stopped with 3 recordings done: run the same"):
+        verify(folder)
+    with pytest.raises(FileNotFoundError, match="is no .finished. prepared folder"):
+        verify(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="workers is 0"):
+        verify(folder, 0)

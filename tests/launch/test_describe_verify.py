@@ -1,0 +1,171 @@
+"""`selfpab verify` and `selfpab describe`: exit codes, what they print, the sentence for each kind of mistake."""
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+
+from data_pipelines.describe import SPLIT
+from data_pipelines.manifest import json_bytes, manifest_hash
+from launch import __main__ as dispatch
+from launch import describe, verify
+from launch.config_file import load_config
+
+
+@pytest.fixture
+def folder(prepared, tmp_path) -> Path:
+    return shutil.copytree(prepared, tmp_path / "out")
+
+
+def rewrite(folder: Path, change) -> None:
+    """Applies `change` to the manifest and makes its hash right again."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    manifest["hash"] = manifest_hash(manifest)
+    (folder / "manifest.json").write_bytes(json_bytes(manifest))
+
+
+def error(printed) -> str:
+    """The last line of stderr, past the progress bar."""
+    return printed.err.replace("\r", "\n").strip().splitlines()[-1]
+
+
+def test_verify_says_that_all_match(folder, capsys):
+    assert dispatch.main(["verify", str(folder), "--workers", "2"]) == 0
+    # 4 people: a shard and a labelled file each, and the two files of statistics.
+    size = sum(path.stat().st_size for path in folder.rglob("*.*") if path.suffix in (".npz", ".array_record"))
+    assert capsys.readouterr().out == f"10 files, {size / 1e9:.2f} GB, all match\n"
+
+
+def test_verify_fails_where_a_file_is_damaged(folder, capsys):
+    shard = sorted((folder / "shards").glob("*.array_record"))[1]
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert verify.main([str(folder)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert error(printed) == (
+        f"selfpab verify: error: {folder}: 1 of 10 files are damaged: shards/{shard.name} (its checksum differs): run "
+        "the command that wrote this folder again, it makes only these anew"
+    )
+
+
+@pytest.mark.filterwarnings("always:.*its manifest does not name")
+def test_verify_warns_of_other_files(folder, capsys):
+    for number in range(22):
+        (folder / "shards" / f"left_{number:02d}").write_bytes(b"")
+    assert verify.main([str(folder)]) == 0
+    printed = capsys.readouterr()
+    assert (
+        f"selfpab verify: warning: {folder} holds files that its manifest does not name: shards/left_00," in printed.err
+    )
+    assert "shards/left_19 and 2 more\n" in printed.err and "all match" in printed.out
+
+
+@pytest.mark.parametrize("job", [verify, describe])
+def test_wrong_folders(job, folder, tmp_path, capsys):
+    assert job.main([str(tmp_path / "nowhere")]) == 2
+    assert "is no (finished) prepared folder: run `selfpab prepare --out" in error(capsys.readouterr())
+    (folder / "manifest.json").unlink()
+    assert job.main([str(folder)]) == 2
+    assert "its preparation was stopped with 4 recordings done: run the same `selfpab prep" in error(
+        capsys.readouterr()
+    )
+    assert job.main([]) == 2
+    assert "the following arguments are required: DIR" in error(capsys.readouterr())
+    assert job.main([str(folder), "--figur", "x"]) == 2
+    assert "unknown flag --figur" in error(capsys.readouterr())
+
+
+def test_describe_prints_what_the_manifest_knows(folder, capsys):
+    assert dispatch.main(["describe", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line[:20].strip(): line[20:] for line in lines}
+    assert (rows["subjects"], rows["recordings"], rows["windows (300 s)"]) == ("4", "4", "16")
+    assert (rows["hours recorded"], rows["hours in windows"]) == ("1.40", "1.33 (95.2 %)")
+    assert (rows["not: non-wear"], rows["not: short"]) == ("0.00 (0.0 %)", "0.07 (4.8 %)")
+    assert rows["hours per subject"] == "0.33 to 0.33, quartiles 0.33, 0.33, 0.33"
+    assert not {"days with windows", "hours worn", "device rates", "failed recordings", "without a window"} & set(rows)
+    assert lines[-1] == f"`selfpab describe {folder} --figure cohort.png` draws this"
+
+
+def test_describe_prints_what_ingest_knows(folder, capsys):
+    def known(manifest):
+        for number, entry in enumerate(manifest["recordings"]):
+            entry |= {"recorded_s": 2400.0, "dropped": {"gap": 600.0, "night": 600.0}, "wear_s": 1800.0}
+            entry |= {"days": ["2020-02-28", f"2020-03-0{number + 1}"], "source": [{"rate_hz": 100}, {"rate_hz": 25}]}
+        manifest["failed"] = [{"name": f"x{n}", "reason": f"x{n}.cwa: no block in it"} for n in range(7)]
+
+    rewrite(folder, known)
+    assert describe.main([str(folder)]) == 0
+    printed = capsys.readouterr().out
+    for line in (
+        "days with windows   8 over all subjects, 2020-02-28 to 2020-03-04",
+        "hours recorded      2.67",
+        "hours worn          2.00 (75.0 %)",
+        "hours in windows    1.33 (50.0 %)",
+        "  not: night        0.67 (25.0 %)",
+        "failed recordings   7",
+        "  failed: x4: x4.cwa: no block in it\n  failed: and 2 more, see `failed` of manifest.json",
+        "device rates        25 Hz (4 files), 100 Hz (4 files)",
+    ):
+        assert f"{line}\n" in printed
+    assert "x5" not in printed
+
+
+def test_describe_lists_subsets(folder, capsys):
+    assert describe.main([str(folder), "--hours", "0.5,0.25,100"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    begin = lines.index("training side (subject split, valid_fraction 0.1, split_seed 0): 1.00 h, 3 subjects")
+    columns = [line.split() for line in lines[begin + 2 : begin + 6]]
+    assert columns[0][:6] == ["0.25", "window", "3", "0", "to", "2"]
+    assert columns[1] == ["0.25", "subject", "3", "0", "to", "2", "1", "(33.3", "%)"]
+    assert columns[3] == ["0.5", "subject", "6", "0", "to", "5", "2", "(66.7", "%)"]
+    assert lines[begin + 6] == "100 h: more than there is, or less than a window"
+
+
+@pytest.mark.parametrize("config", ["configs/selfpab.py", "configs/mae.py"])
+def test_the_split_of_describe_is_that_of_the_configs(config):
+    data = load_config(config).data
+    assert SPLIT == (data.split, data.valid_fraction, data.split_seed) and data.hours_by == "window"
+
+
+@pytest.mark.parametrize("times_of_day", [False, True])
+def test_describe_draws(folder, tmp_path, times_of_day, capsys):
+    if times_of_day:
+        rewrite(
+            folder, lambda manifest: [e.update(window_hours=[e["windows"]] + [0] * 23) for e in manifest["recordings"]]
+        )
+    picture = tmp_path / "pictures" / "cohort.png"
+    assert describe.main([str(folder), "--figure", str(picture)]) == 0
+    assert capsys.readouterr().out.endswith(f"\n{picture}\n")
+    width, height = struct.unpack(">II", picture.read_bytes()[16:24])
+    assert (width, height) == ((1500, 1050) if times_of_day else (1950, 600))  # four panels, or three in a row
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--hours", "10,x"], "--hours is 10,x, expected amounts of hours with commas between"),
+        (["--hours", "0"], "--hours is 0, expected amounts"),
+        (["--hours", "nan"], "--hours is nan, expected amounts"),
+        (["--figure", "cohort.pdf"], "--figure is cohort.pdf, expected a name that ends in .png"),
+    ],
+)
+def test_wrong_values(flags, sentence, folder, capsys):
+    assert describe.main([str(folder), *flags]) == 2
+    assert error(capsys.readouterr()).startswith(f"selfpab describe: error: {sentence}")
+
+
+def test_no_picture_into_the_prepared_folder(folder, capsys):
+    assert describe.main([str(folder), "--figure", str(folder / "shards" / "x.png")]) == 2
+    assert "lies in the prepared folder" in error(capsys.readouterr())
+    assert not list(folder.rglob("*.png"))
+
+
+@pytest.mark.parametrize("job", dispatch.JOBS)
+def test_every_job_that_is_listed_starts(job, capsys):
+    with pytest.raises(SystemExit) as left:
+        dispatch.main([job, "--help"])
+    assert left.value.code == 0 and f"selfpab {job}" in capsys.readouterr().out
