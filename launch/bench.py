@@ -4,8 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from launch.benchmarks.columns import TABLES, markdown
-from launch.benchmarks.line import KINDS, TORCH, parse
+from launch.benchmarks.columns import TABLES
+from launch.benchmarks.line import KINDS, ON_ITS_OWN, TORCH, parse
+from launch.benchmarks.markdown import markdown
 from launch.command_line import run_job
 
 BUSY = 0.5  # load a core above which wall times are not to be trusted
@@ -35,7 +36,7 @@ def _bench(flags: argparse.Namespace) -> None:
     with first_cores(flags.threads):  # before jax makes its threads
         if torch:
             torch.set_num_threads(flags.threads)
-        for what in KINDS if flags.what == "all" else (flags.what,):
+        for what in [kind for kind in KINDS if kind not in ON_ITS_OWN] if flags.what == "all" else [flags.what]:
             for name, found in measure(what, flags, torch is not None).items():
                 result[name] += found
             # After each kind, so that what has been measured outlives the failure of a later one.

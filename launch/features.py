@@ -19,7 +19,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The flags; ValueError, one sentence, for a wrong one."""
     parser = Parser("features", DESCRIPTION)
     parser.add_argument("--run", metavar="DIR", type=Path, required=True, help="run folder of `selfpab pretrain`")
-    what = "a recording: .csv in HARTH's or UK Biobank's layout, or HUNT4's .npz or folder of one subject"
+    what = "a recording: .csv in HARTH's or UK Biobank's layout, HUNT4's .npz or folder of one subject, or a shard "
+    what += "(.array_record) of selfpab ingest"
     parser.add_argument("--input", metavar="FILE", type=Path, required=True, help=what)
     parser.add_argument("--out", metavar="F.npz", type=Path, required=True, help="file to write")
     layers = "all, last (default) or numbers from 0 (embedding) on, such as 0,2"
@@ -47,10 +48,8 @@ def _features(flags: argparse.Namespace) -> None:
     import jax
     import numpy as np
 
-    from data_pipelines import resample
     from data_pipelines.manifest import PARTIAL
-    from data_pipelines.readers import har_csv, hunt4, ukbiobank
-    from data_pipelines.windows import quantise, segments
+    from launch.recording import recording_counts
     from launch.trained import load_trained
     from selfpab_jax.evaluate.features import chosen_layers, recording_features
 
@@ -63,27 +62,20 @@ def _features(flags: argparse.Namespace) -> None:
     if not 1 <= stride <= length:
         raise ValueError(f"--stride is {stride}, expected 1 to {length} tokens")
     print(f"encoder: {flags.run}, step {run.step}", file=sys.stderr)
-    readers = {"harth": partial(har_csv.read, need_label=False), "hunt4": hunt4.read, "ukbiobank": ukbiobank.read}
     # Exactly as the recordings that the encoder was trained on.
-    sensors = dict.fromkeys(channel.split("_")[0] for channel in method.recorded)
-    of_csv = "ukbiobank" if "wrist" in sensors else "harth"
-    layout = flags.layout or (of_csv if flags.input.name.endswith((".csv", ".csv.gz")) else "hunt4")
-    recording = readers[layout](flags.input)
-    recording = resample.select_sensors(recording, tuple(sensors))
-    recording = resample.resample(recording, tokens.rate_hz, prepared["max_gap_s"])
-    counts, clipped = quantise(recording.acceleration, prepared["scale_g"])
+    sensors = tuple(dict.fromkeys(channel.split("_")[0] for channel in method.recorded))
+    counts, stretches, time, clipped = recording_counts(flags.input, flags.layout, sensors, tokens.rate_hz, prepared)
 
     def encode(acceleration, valid):
         outputs = method.encode(run.merge(run.params, run.model_state), acceleration, valid)
         return [outputs[layer] for layer in layers]
 
-    stretches = segments(recording.time, prepared["max_gap_s"])
     features, first = recording_features(
         encode, counts, prepared["scale_g"], stretches, tokens, length=length, stride=stride
     )
     content = {
         "features": features,
-        "time": recording.time[first + tokens.size // 2],
+        "time": time[first + tokens.size // 2],
         "layers": np.asarray(layers),
         "token_seconds": np.asarray(tokens.size / tokens.rate_hz),
         "hop_seconds": np.asarray(tokens.hop / tokens.rate_hz),
@@ -96,7 +88,7 @@ def _features(flags: argparse.Namespace) -> None:
         os.replace(draft, flags.out)
     finally:
         draft.unlink(missing_ok=True)
-    hours = len(recording.time) / tokens.rate_hz / 3600
+    hours = len(time) / tokens.rate_hz / 3600
     note = f", {clipped} samples clipped" if clipped else ""
     stretch = "1 stretch" if len(stretches) == 1 else f"{len(stretches)} stretches"
     print(

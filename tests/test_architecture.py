@@ -48,6 +48,7 @@ OWNERS = {
     "selfpab_jax/train/checkpoint.py": {"orbax", "grain"},  # grain only for its save arguments
     "selfpab_jax/train/metrics.py": {"tensorboardX"},
     "selfpab_jax/train/loop.py": {"tqdm"},
+    "data_pipelines/readers/geneactiv.py": {"skdh"},
     # The benchmark measures this project beside the same work in PyTorch; no other job needs these.
     "launch/bench.py": {"torch"},
     "launch/benchmarks/encode.py": {"torch"},
@@ -58,6 +59,8 @@ OWNERS = {
     "launch/benchmarks/step_selfpab.py": {"torch"},
     "launch/benchmarks/stft.py": {"torch"},
     "launch/benchmarks/input_pipeline.py": {"torch", "array_record"},  # a DataLoader that reads the same shards
+    "launch/benchmarks/ingest.py": {"skdh"},
+    "data_pipelines/ingest/beam.py": {"apache_beam"},
     "launch/benchmarks/hand_crafted.py": {"scipy"},  # the loop that it measures this project beside
 }
 

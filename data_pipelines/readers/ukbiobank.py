@@ -4,17 +4,17 @@
 their zone: `2014-05-07 13:29:50.430+0100 [Europe/London]`.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from data_pipelines.contract import Recording, channels_of
-from data_pipelines.readers.checks import check_finite, check_increasing, check_unit, row_text
+from data_pipelines.readers.checks import check_finite, check_increasing, check_unit
+from data_pipelines.readers.clock_text import EXPECTED as TIME
+from data_pipelines.readers.clock_text import clock_us
 from data_pipelines.readers.csv_columns import check_complete, read_header, what_is_wrong
 
 ENDINGS = (".csv", ".csv.gz")
@@ -24,8 +24,7 @@ FEWEST_ROWS = 100  # 1 s; fewer do not show a rate
 # The time is read as text, a few megabytes at once: a week of it takes 3 GB.
 TYPES = {"time": pa.string(), "x": pa.float32(), "y": pa.float32(), "z": pa.float32()}
 BLOCK_BYTES = 1 << 23
-EXPECTED = {"time": "a time like 2014-05-07 13:29:50.430"}
-_ZONE = r" *(?P<zone>[+-]\d\d:?\d\d)?(?: *\[.*\])?$"
+EXPECTED = {"time": TIME}
 
 
 def recording_files(folder: str | Path) -> dict[str, Path]:
@@ -65,7 +64,7 @@ def read(path: str | Path) -> Recording:
     for batch in _batches(path, header):
         check_complete(batch, path, rows)
         acceleration.append(np.stack([batch[axis].to_numpy() for axis in "xyz"], axis=1))  # [N, 3]
-        clock, zone = _clock_us(batch["time"], path, rows)
+        clock, zone = clock_us(batch["time"], path, rows)
         first_zone = zone[0] if rows == 0 else first_zone
         time.append(clock - (zone - first_zone))
         rows += len(batch)
@@ -98,42 +97,6 @@ def _batches(path: Path, header: list[str]) -> Iterator[pa.RecordBatch]:
         raise
     except OSError as error:  # what Arrow says of gzip data that do not fit
         raise ValueError(f"{path}: cannot be unpacked ({error}): copy it again") from error
-
-
-def _clock_us(text: pa.StringArray, path: Path, first_row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Local clock and its zone, both int64 [N] in microseconds; 0 where there is no zone."""
-    last = re.search(_ZONE, text[0].as_py())
-    if pc.all(pc.ends_with(text, last[0])).as_py():  # a tenth of the time that the pattern takes
-        clock = pc.utf8_slice_codeunits(text, 0, -len(last[0])) if last[0] else text
-        zone = np.full(len(text), _zone_us(last["zone"] or ""))
-    else:
-        found = pc.extract_regex(text, "(?s)^(?P<clock>.*?)" + _ZONE)
-        clock = found.field("clock")
-        zones = found.field("zone").dictionary_encode()
-        zone = np.array([_zone_us(z) for z in zones.dictionary.to_pylist()])[zones.indices.to_numpy()]
-    try:
-        # By way of nanoseconds, which a file may write.
-        return clock.cast(pa.timestamp("ns")).cast(pa.int64()).to_numpy() // 1000, zone
-    except pa.ArrowInvalid as error:
-        row = next(i for i, cell in enumerate(clock) if not _is_time(cell))
-        raise ValueError(
-            f"{path}: time of {row_text(first_row + row)} is {text[row].as_py()[:40]!r}, expected {EXPECTED['time']}"
-        ) from error
-
-
-def _is_time(cell: pa.StringScalar) -> bool:
-    try:
-        return cell.cast(pa.timestamp("ns")).is_valid
-    except pa.ArrowInvalid:
-        return False
-
-
-def _zone_us(zone: str) -> int:
-    """Microseconds that a zone such as +0100 or +01:00 is ahead of UTC; 0 of an empty one."""
-    if not zone:
-        return 0
-    digits = zone[1:].replace(":", "")
-    return (1 if zone[0] == "+" else -1) * (int(digits[:2]) * 60 + int(digits[2:])) * 60_000_000
 
 
 def _rate_hz(time: np.ndarray, path: Path) -> int:

@@ -1,16 +1,6 @@
 """The columns of the benchmark's own tables: heading, format and meaning, for the tables and for `--help`."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
-
-
-class Column(NamedTuple):
-    """A field of the JSON rows as a column: what stands above it, how a value is written, what it means."""
-
-    heading: str
-    form: str
-    meaning: str
-
+from launch.benchmarks.markdown import Column
 
 STEPS = {
     "mesh": Column("mesh", "{}", "devices along each axis"),
@@ -63,6 +53,30 @@ HAND_CRAFTED = {
     "difference": Column("difference", "{:.1e}", "largest between the two, of the largest value of a feature"),
 }
 
+INGEST = {
+    "file": Column("file", "{}", "the raw file"),
+    "hours": Column("hours", "{:.4g}", "recorded in it, without gaps"),
+    "read_per_core_s": Column(
+        "read h/core s", "{:,.4g}", "hours read in a second of a core; this and the next medians"
+    ),
+    "skdh_per_core_s": Column("skdh", "{:,.4g}", "the same by scikit-digital-health"),
+    "ratio": Column("ratio", "{:.1f}", "of the two"),
+    "ingest_per_core_s": Column("ingest h/core s", "{:,.4g}", "the whole of it: read twice, processed, written"),
+    "before_mib": Column("MiB before", "{:,.0f}", "the most memory that the process holds after its imports"),
+    "peak_mib": Column("MiB", "{:,.0f}", "and by the end of ingest"),
+    "mb_in_per_h": Column("MB/h in", "{:.3g}", "of the raw file"),
+    "mb_out_per_h": Column("MB/h out", "{:.3g}", "of the shard"),
+}
+
+PROJECTED = {
+    "hours": Column("hours", "{:,}", "of recording"),
+    "sensors": Column("sensors", "{}", "of a person"),
+    "core_h": Column("core-hours", "{:,.3g}", "of ingest at the measured rate"),
+    "node_min": Column("minutes on 64 cores", "{:,.3g}", "if files come as fast"),
+    "gb_in": Column("GB read", "{:,.4g}", "of raw files; a file is read three times, from the cache where it fits"),
+    "gb_out": Column("GB written", "{:,.4g}", "of shards; the measured file decides how they are compressed"),
+}
+
 # By the field of the JSON.
 TABLES = {
     "steps": STEPS,
@@ -70,6 +84,8 @@ TABLES = {
     "hand_crafted": HAND_CRAFTED,
     "checkpoint": CHECKPOINT,
     "restart": RESTART,
+    "ingest": INGEST,
+    "ingest_projected": PROJECTED,
 }
 TITLES = (
     "training steps",
@@ -77,14 +93,9 @@ TITLES = (
     "hand-crafted features",
     "checkpoints",
     "a killed process",
+    "ingest",
+    "ingest, projected",
 )
-
-
-def markdown(columns: Mapping[str, Column], rows: Sequence[Mapping]) -> str:
-    """The rows as a Markdown table."""
-    lines = [[column.heading for column in columns.values()], ["---:"] * len(columns)]
-    lines += [[column.form.format(row[name]) for name, column in columns.items()] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def meanings() -> str:

@@ -26,6 +26,10 @@ def measure(what: str, flags: argparse.Namespace, torch: bool) -> dict[str, list
         from launch.benchmarks import hand_crafted
 
         return {"hand_crafted": [hand_crafted.measure(batches[0], repeats)]}
+    if what == "ingest":
+        from launch.benchmarks import ingest
+
+        return ingest.measure(flags.data, repeats)
     if what == "checkpoint":
         from launch.benchmarks import checkpoint
 

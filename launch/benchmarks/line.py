@@ -20,10 +20,12 @@ KINDS = {
     "encode": ("features of an hour of recording against the exported PyTorch module and ONNX file", 4, 5),
     "input": ("batches from compressed shards against a DataLoader; with --processes by several processes", 64, 10),
     "hand_crafted": ("161 features of 5-s windows against a loop over windows and signals with SciPy", 256, 5),
+    "ingest": ("a raw file (--data) read beside scikit-digital-health, ingested, and made 100,000 hours", 1, 3),
     "checkpoint": ("saving and restoring the full-size training state", 1, 5),
     "restart": ("two processes, one of them killed: seconds until both have ended, and until they train again", 8, 3),
 }
 TORCH = ("stft", "encode", "input", "all")  # cannot go without PyTorch
+ON_ITS_OWN = ("ingest",)  # not in all: its --data is something else
 AXES = ("data", "fsdp", "tensor")
 BELONGS = {"mesh": "step", "trace": "step", "overrides": "step", "processes": "input"}
 # Fields of a config that flags of this job say.
@@ -83,8 +85,12 @@ def _parser() -> Parser:
     parser.add_argument("--trace", metavar="DIR", type=Path, help="step: a profile of a few steps of the last row")
     threads = "cores for everything measured, all devices together (step, --processes: all; else 2)"
     parser.add_argument("--threads", type=int, metavar="N", help=threads)
-    parser.add_argument("--repeats", type=int, metavar="N", help="rounds (stft 20; input 10; restart 3; others 5)")
-    parser.add_argument("--data", metavar="DIR", help="step, input, encode: a prepared folder (default: made up)")
+    parser.add_argument(
+        "--repeats", type=int, metavar="N", help="rounds (stft 20; input 10; restart, ingest 3; others 5)"
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="step, input, encode: a prepared folder (default: made up); ingest: a raw file"
+    )
     model = "step, encode: the model; --config.FIELD=VALUE changes a field of it (step)"
     parser.add_argument("--config", default="configs/selfpab.py", metavar="FILE.py[:VARIANT]", help=model)
     return parser

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from launch import features
+from launch import features, ingest
 from launch.config_file import load_config
 from launch.methods import build
 from selfpab_jax.evaluate.features import recording_features
@@ -13,6 +13,8 @@ from selfpab_jax.evaluate.stitch import average_windows, window_starts
 from selfpab_jax.models.functional import split
 from selfpab_jax.signals.stft import FRAMES, HOP, N_FFT, n_frames
 from selfpab_jax.train.checkpoint import Checkpoints
+from tests.data_pipelines.ingest.conftest import signal as measured
+from tests.data_pipelines.ingest.conftest import write_csv, write_cwa
 
 PIECES = (800, 555)  # samples before and after a gap of a minute
 START = np.datetime64("2021-03-24T14:42:03.840", "us")
@@ -112,6 +114,35 @@ def test_hunt4_files_and_folders(run, tmp_path):
     assert one["features"].shape == (599, 1, 16) and both["features"].shape == (2 * 599, 1, 16)
     np.testing.assert_allclose(both["features"][599:], one["features"], rtol=1e-4, atol=1e-5)
     assert one["time"][0] == np.datetime64("2018-03-14T10:00:00.5", "us").astype(np.int64)
+
+
+def test_raw_files_of_two_formats_give_equal_features(run, tmp_path, capsys):
+    """.cwa and .csv of one signal -> ingest -> features; they differ by the 1/256 g of the packed file."""
+    signals = {place: measured(place, seed=3) for place in ("back", "thigh")}
+    found = {}
+    for kind in ("cwa", "csv"):
+        raw = tmp_path / kind
+        raw.mkdir()
+        for place, signal in signals.items():
+            write_cwa(raw / f"{place}.cwa", signal) if kind == "cwa" else write_csv(raw / f"{place}.csv", signal)
+        (raw / "pairs.csv").write_text(f"file,person,place\nback.{kind},p,back\nthigh.{kind},p,thigh\n")
+        columns = [] if kind == "cwa" else ["--columns=time=time,x=x,y=y,z=z,unit=g,rate=50"]
+        flags = [f"--input={raw}", f"--pairs={raw / 'pairs.csv'}", f"--out={tmp_path / kind / 'out'}", "--window=60"]
+        assert ingest.main([*flags, "--workers=1", *columns]) == 0
+        shard = tmp_path / kind / "out" / "shards" / "p.array_record"
+        found[kind] = call(run, shard, tmp_path / f"{kind}.npz")
+    assert (found["cwa"]["time"] == found["csv"]["time"]).all()
+    assert found["cwa"]["features"].shape == (12 * 120 - 1, 1, 16)
+    error = np.sqrt(((found["cwa"]["features"] - found["csv"]["features"]) ** 2).mean())
+    assert 0 < error < 0.01 * found["csv"]["features"].std()
+    other = [
+        f"--run={run[0]}",
+        f"--out={tmp_path / 'f.npz'}",
+        f"--input={tmp_path / 'cwa30' / 'shards' / 'p.array_record'}",
+    ]
+    assert ingest.main([*flags[:2], f"--out={tmp_path / 'cwa30'}", "--window=60", "--rate=30", *columns]) == 0
+    assert features.main(other) == 2
+    assert "samples a second: found 30, expected 50" in capsys.readouterr().err
 
 
 def test_overlapping_windows_are_averaged():

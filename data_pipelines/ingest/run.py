@@ -1,0 +1,162 @@
+"""Everybody's raw files -> a prepared folder: what is missing is done by an engine, then the manifest is written.
+
+An engine is a function of (people, settings, out) that yields an `Outcome` a person, in any order. The bytes that
+people's files become do not depend on it.
+"""
+
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_pipelines.folder import FAILED, check_out, finish, only_one, sweep
+from data_pipelines.ingest.one import Outcome, attempt
+from data_pipelines.ingest.people import Person
+from data_pipelines.ingest.settings import LAYOUT, IngestSettings
+from data_pipelines.manifest import MANIFEST, PARTIAL
+from data_pipelines.processes import outcomes
+from data_pipelines.shards import ENDING, SHARDS, read_sidecar, sidecar_path
+
+Engine = Callable[[Sequence[Person], IngestSettings, Path], Iterator[Outcome]]
+
+
+def ingest(
+    people: Sequence[Person], settings: IngestSettings, out: Path, engine: Engine, progress: bool = True
+) -> tuple[dict, list[Outcome]]:
+    """The manifest of the prepared folder `out`, which is made or completed, and what became of each person.
+
+    People who are in `out` already, of the same files and settings, with correct checksums, are not done again; who
+    failed is tried again. Stopped half-way, the folder has no manifest yet and the same call continues.
+
+    Args:
+      people: in the order in which the manifest has them.
+      engine: see above.
+      progress: a bar on stderr.
+
+    Raises:
+      ValueError: nobody's files can be used.
+      FileExistsError: `out` holds something else or was made with other settings.
+      OSError: the disk is full, another process is writing to `out`, or a worker died.
+    """
+    _claim(people, settings, out)
+    with only_one(out):
+        sweep(out)
+        (out / MANIFEST).unlink(missing_ok=True)  # what it says would no longer be so
+        try:
+            found = _watched(engine(people, settings, out), len(people), progress)
+        except BaseException:
+            sweep(out)
+            _remove_empty(out)
+            raise
+        manifest = complete(people, settings, out)
+    return manifest, found
+
+
+def share(
+    people: Sequence[Person], settings: IngestSettings, out: Path, engine: Engine, number: int, of: int
+) -> tuple[dict | None, list[Outcome]]:
+    """One task of several that share the work, each on any machine that sees `out`: every `of`-th person.
+
+    Returns:
+      The manifest, written by the task that ends last; None for the others. What became of this task's people.
+
+    Raises:
+      As `ingest`.
+    """
+    _claim(people, settings, out)
+    mine = people[number::of]
+    with _one_of_several(out) as handle:
+        for person in mine:
+            _sweep_one(out, person.name)
+        found = _watched(engine(mine, settings, out), len(mine), progress=False)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None, found  # others are still at work
+        if not all(_is_done(out, person.name) for person in people):
+            return None, found
+        return complete(people, settings, out), found
+
+
+def local(workers: int) -> Engine:
+    """The engine of this machine: so many processes."""
+
+    def engine(people: Sequence[Person], settings: IngestSettings, out: Path) -> Iterator[Outcome]:
+        for _, outcome in outcomes(attempt, [(person, settings, out) for person in people], workers):
+            yield outcome()
+
+    return engine
+
+
+def complete(people: Sequence[Person], settings: IngestSettings, out: Path) -> dict:
+    """The manifest of all sidecars, which is written, with those who failed.
+
+    Raises:
+      ValueError: nobody's files can be used, or they hold no window.
+    """
+    failed = [note for person in people if (note := read_sidecar(out / FAILED / f"{person.name}.json"))]
+    failed = [{"name": note["name"], "reason": note["reason"]} for note in failed]
+    names = {note["name"] for note in failed}
+    good = [person.name for person in people if person.name not in names]
+    if not good:
+        raise ValueError(f"none of the {len(people)} recordings can be used; the first: {failed[0]['reason']}")
+    sidecars = (read_sidecar(sidecar_path(out, name)) for name in good)
+    with contextlib.suppress(OSError):
+        (out / FAILED).rmdir()  # empty: nobody failed
+    return finish(sidecars, LAYOUT, settings.recorded(), out, failed)
+
+
+def _claim(people: Sequence[Person], settings: IngestSettings, out: Path) -> None:
+    check_out(out, settings.recorded(), {person.name for person in people})
+    for folder in (out, out / SHARDS, out / FAILED):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _watched(found: Iterator[Outcome], total: int, progress: bool) -> list[Outcome]:
+    """All outcomes, counted by a bar while they come."""
+    done: list[Outcome] = []
+    windows = failed = 0
+    with tqdm(total=total, desc="ingest", unit="recording", disable=not progress, smoothing=0.1) as bar:
+        for outcome in found:
+            done.append(outcome)
+            windows += outcome.windows
+            if outcome.reason:
+                failed += 1
+                bar.write(f"selfpab ingest: {outcome.name} failed: {outcome.reason}", file=sys.stderr)
+            bar.set_postfix(windows=windows, failed=failed)
+            bar.update()
+    return done
+
+
+def _is_done(out: Path, name: str) -> bool:
+    return sidecar_path(out, name).is_file() or (out / FAILED / f"{name}.json").is_file()
+
+
+def _sweep_one(out: Path, name: str) -> None:
+    """Removes what a killed task was writing of one person."""
+    for path in (out / SHARDS / f"{name}{ENDING}", sidecar_path(out, name), out / FAILED / f"{name}.json"):
+        path.with_name(path.name + PARTIAL).unlink(missing_ok=True)
+
+
+def _remove_empty(out: Path) -> None:
+    for folder in (out / SHARDS, out / FAILED, out):
+        with contextlib.suppress(OSError):  # what holds finished recordings stays
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def _one_of_several(out: Path) -> Iterator[int]:
+    """Holds a shared lock on the folder, which keeps out a call that wants it alone; yields the handle."""
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"{out} is being written by another process: wait for it or choose another --out") from None
+        yield handle
+    finally:
+        os.close(handle)

@@ -1,0 +1,59 @@
+"""The SLURM engine: an array of tasks of the same command, each of which does its share of the people."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+TASK, FIRST, LAST, STEP = (f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "MIN", "MAX", "STEP"))
+
+
+class Task(NamedTuple):
+    """Where a task stands among those of its array."""
+
+    number: int
+    of: int
+
+
+def task(environ: Mapping[str, str]) -> Task | None:
+    """This process' place in a SLURM array; None outside of one."""
+    if TASK not in environ:
+        return None
+    number, first, last, step = (
+        int(environ.get(name, default))
+        for name, default in zip((TASK, FIRST, LAST, STEP), (0, 0, environ[TASK], 1), strict=True)
+    )
+    return Task((number - first) // step, (last - first) // step + 1)
+
+
+def submit(command: Sequence[str], tasks: int, options: Sequence[str]) -> str:
+    """What sbatch says, with the number of the job.
+
+    Args:
+      command: the command line of each task.
+      tasks: of the array.
+      options: sbatch's, such as --time=4:00:00.
+
+    Raises:
+      ValueError: no sbatch on this machine; OSError: sbatch refused.
+    """
+    sbatch = shutil.which("sbatch")
+    if sbatch is None:
+        raise ValueError(
+            "--engine slurm submits its array with sbatch, which is not on this machine: log in where it is"
+        )
+    array = [f"--array=0-{tasks - 1}", "--job-name=selfpab-ingest", "--output=ingest-%A_%a.log", *options]
+    done = subprocess.run(
+        [sbatch, *array, f"--wrap={shlex.join(command)}"], capture_output=True, text=True, env=os.environ, check=False
+    )
+    if done.returncode:
+        raise OSError(f"sbatch refused: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout.strip()
+
+
+def this_command(argv: Sequence[str]) -> list[str]:
+    """The command line that runs `selfpab ingest` with these arguments by this very interpreter."""
+    return [sys.executable, "-m", "launch", "ingest", *argv]

@@ -1,0 +1,136 @@
+"""One result whatever runs it: processes, tasks, a pipeline; killed in between or not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data_pipelines.ingest import run
+from data_pipelines.ingest.one import attempt
+from tests.data_pipelines.ingest.conftest import SETTINGS, contents
+
+PROJECT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def whole(persons, tmp_path_factory) -> Path:
+    """What an undisturbed run in one process leaves."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    return out
+
+
+def test_processes(persons, whole, tmp_path):
+    run.ingest(persons, SETTINGS, tmp_path / "out", run.local(2), progress=False)
+    assert contents(tmp_path / "out") == contents(whole)
+
+
+def test_a_second_call_changes_no_byte(persons, whole, tmp_path):
+    out = tmp_path / "out"
+    for _ in range(2):
+        _, found = run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    assert not any(one.written for one in found)
+    assert contents(out) == contents(whole)
+
+
+def test_beam(persons, whole, tmp_path):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed (extra beam, an environment of its own)")
+    from data_pipelines.ingest.beam import beam
+
+    _, found = run.ingest(persons, SETTINGS, tmp_path / "out", beam([]), progress=False)
+    assert contents(tmp_path / "out") == contents(whole)
+    assert [one.name for one in found if one.reason] == ["broken"]
+
+
+def test_without_beam_the_way_out_is_said(monkeypatch):
+    from data_pipelines.ingest.beam import beam
+
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    with pytest.raises(ValueError, match="Apache Beam is not installed: pip install"):
+        beam([])
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 9])
+def test_tasks_of_an_array_share_the_work(persons, whole, tmp_path, tasks):
+    out, manifests, done = tmp_path / "out", [], []
+    for number in range(tasks):
+        manifest, found = run.share(persons, SETTINGS, out, run.local(1), number, tasks)
+        manifests.append(manifest)
+        done += [one.name for one in found]
+    assert sorted(done) == [one.name for one in persons]
+    last = min(tasks, len(persons)) - 1  # as soon as all is done
+    assert [manifest is None for manifest in manifests] == [number < last for number in range(tasks)]
+    assert contents(out) == contents(whole)
+
+
+def test_a_task_leaves_the_manifest_to_one_that_is_still_at_work(persons, tmp_path):
+    out = tmp_path / "out"
+
+    def slow(people, settings, folder):
+        """In the middle of it another task does its share, and all of this one's too."""
+        other, _ = run.share(persons, SETTINGS, out, run.local(1), 0, 1)
+        assert other is None
+        yield from run.local(1)(people, settings, folder)
+
+    manifest, _ = run.share(persons, SETTINGS, out, slow, 0, 2)
+    assert manifest["subjects"] == 3
+
+
+def test_alone_and_as_a_task_exclude_each_other(persons, tmp_path):
+    out = tmp_path / "out"
+
+    def meanwhile(people, settings, folder):
+        with pytest.raises(OSError, match="by another process"):
+            run.share(persons, SETTINGS, out, run.local(1), 0, 2)
+        with pytest.raises(OSError, match="by another process"):
+            run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+        yield from run.local(1)(people, settings, folder)
+
+    run.ingest(persons, SETTINGS, out, meanwhile, progress=False)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("after", [1, 2])
+def test_killed_in_the_middle_and_run_again(cohort, whole, tmp_path, how, after):
+    out = tmp_path / "out"
+    flags = [f"--input={cohort / 'raw'}", f"--pairs={cohort / 'pairs.csv'}", f"--out={out}", "--window=60"]
+    command = [sys.executable, "-m", "launch", "ingest", *flags, "--workers=1"]
+    slowed = "import time, data_pipelines.shards as s; w = s._write_shard\n"  # so that there is a middle
+    slowed += "def slow(path, *rest):\n    path.with_name(path.name + '.partial').touch(); time.sleep(0.5)\n"
+    slowed += "    return w(path, *rest)\ns._write_shard = slow\nimport sys; from launch import ingest\n"
+    slowed += "sys.exit(ingest.main(sys.argv[1:]))\n"
+    started = subprocess.Popen([sys.executable, "-c", slowed, *command[4:]], cwd=PROJECT, stderr=subprocess.PIPE)
+    shards = out / "shards"
+    end = time.monotonic() + 60
+    while len(list(shards.glob("*.json"))) < after or not list(shards.glob("*.partial")):
+        assert time.monotonic() < end and started.poll() is None, started.stderr.read()
+        time.sleep(0.01)
+    started.send_signal(how)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == (-9 if how == signal.SIGKILL else 130), said
+    assert bool(list(shards.glob("*.partial"))) == (how == signal.SIGKILL)
+    assert not (out / "manifest.json").exists()
+    again = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, env=os.environ)
+    assert again.returncode == 0, again.stderr
+    assert f"4 recordings: {3 - after} written, 1 failed" in again.stdout
+    assert contents(out) == contents(whole)
+
+
+def test_a_defect_in_one_recording_stops_no_other(persons, tmp_path, monkeypatch):
+    from data_pipelines.ingest import one
+
+    def broken(*_):
+        raise IndexError("index 7 is out of bounds")
+
+    (tmp_path / "failed").mkdir()
+    monkeypatch.setattr(one, "survey", broken)
+    outcome = attempt(persons[0], SETTINGS, tmp_path)
+    assert outcome.reason == "a: unexpected IndexError (index 7 is out of bounds)"
+    assert "Traceback" in (tmp_path / "failed" / "a.json").read_text()
+    monkeypatch.setenv("SELFPAB_DEBUG", "1")
+    with pytest.raises(IndexError):
+        attempt(persons[0], SETTINGS, tmp_path)

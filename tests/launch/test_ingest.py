@@ -1,0 +1,120 @@
+"""The command line of ingest: what it prints, what it refuses, and features of what it wrote."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from data_pipelines.shard_reading import read_shard
+from launch import ingest
+from tests.data_pipelines.ingest.conftest import TABLE, contents, signal, write_cwa
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """raw/ with the two sensors of two people, the second one's thigh file broken; pairs.csv."""
+    folder = tmp_path_factory.mktemp("people")
+    (folder / "raw").mkdir()
+    for place in ("back", "thigh"):
+        write_cwa(folder / "raw" / f"p_{place}.cwa", signal(place, 0))
+        (folder / "raw" / f"q_{place}.cwa").write_bytes((folder / "raw" / f"p_{place}.cwa").read_bytes())
+    (folder / "raw" / "q_thigh.cwa").write_bytes(b"MD")
+    rows = [f"{person}_{place}.cwa,{person},{place},\n" for person in "pq" for place in ("back", "thigh")]
+    (folder / "pairs.csv").write_text(TABLE + "".join(rows))
+    return folder
+
+
+def flags(folder, out, *more):
+    return [f"--input={folder / 'raw'}", f"--pairs={folder / 'pairs.csv'}", f"--out={out}", "--window=60", *more]
+
+
+def test_what_is_written_and_said(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert ingest.main(flags(folder, out, "--workers=1")) == 0
+    printed = capsys.readouterr()
+    assert "2 recordings: 1 written, 1 failed" in printed.out and str(out) in printed.out
+    assert "selfpab ingest: q failed: " in printed.err and "q_thigh.cwa" in printed.err
+    before = contents(out)
+    assert ingest.main(flags(folder, out, "--workers=1")) == 0
+    assert "2 recordings: 0 written, 1 failed" in capsys.readouterr().out and contents(out) == before
+
+
+def test_without_a_table_each_file_is_a_person_at_the_wrist(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert ingest.main([f"--input={folder / 'raw'}", f"--out={out}", "--window=60", "--workers=1"]) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["channels"] == ["wrist_x", "wrist_y", "wrist_z"] and manifest["subjects"] == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--rate=0"], "rate_hz is 0"),
+        (["--daytime=7"], "--daytime is 7, expected two hours"),
+        (["--daytime=7-27"], "daytime is 7-27"),
+        (["--max-clipped=2"], "max_clipped is 2.0, expected a share"),
+        (["--sensors=hip"], "sensors are hip, expected some of back, thigh, wrist"),
+        (["--sensors=thigh"], "place is 'back', expected one of thigh"),
+        (["--tasks=3"], "--tasks is 3 with --engine local"),
+        (["--workers=0"], "--workers is 0"),
+        (["--engine=beam", "--workers=2"], "--workers is 2 with --engine beam"),
+        (["--", "--runner=FlinkRunner"], "--runner=FlinkRunner after -- has no meaning for --engine local"),
+        (["--columns=time"], "--columns: "),
+        (["--engine=spark"], "invalid choice: 'spark'"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_leave_nothing(folder, tmp_path, capsys, more, words):
+    assert ingest.main(flags(folder, tmp_path / "out", *more)) == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said and "\n" not in said and said.startswith("selfpab ingest: error: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_settings_are_refused(folder, tmp_path, capsys):
+    assert ingest.main(flags(folder, tmp_path / "out", "--workers=1")) == 0
+    before = contents(tmp_path / "out")
+    assert ingest.main(flags(folder, tmp_path / "out", "--rate=30")) == 2
+    assert "was prepared with rate_hz 50 (now 30)" in capsys.readouterr().err and contents(tmp_path / "out") == before
+
+
+def test_nobody_can_be_used(tmp_path, capsys):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.cwa").write_bytes(b"nothing")
+    assert ingest.main([f"--input={tmp_path / 'raw'}", f"--out={tmp_path / 'out'}", "--workers=1"]) == 2
+    assert "none of the 1 recordings can be used; the first: " in capsys.readouterr().err
+
+
+def test_a_task_of_an_array_does_its_share(folder, tmp_path, capsys, monkeypatch):
+    for name, value in (("ID", 1), ("MIN", 0), ("MAX", 1), ("STEP", 1)):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+    assert ingest.main(flags(folder, tmp_path / "out", "--engine=slurm")) == 0
+    assert capsys.readouterr().out == "1 recordings: 0 written, 1 failed\n"  # the other task writes the manifest
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    assert ingest.main(flags(folder, tmp_path / "out", "--engine=slurm")) == 0
+    assert "windows (60 s)" in capsys.readouterr().out
+
+
+def test_help_does_not_import_numpy(folder):
+    import subprocess
+
+    code = "import sys; from launch.ingest import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "sys.exit('numpy' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0 and "--pairs CSV" in ran.stdout
+
+
+def test_the_shard_is_read_back_whole(folder, tmp_path):
+    assert ingest.main(flags(folder, tmp_path / "out", "--workers=1", "--daytime=9-10")) == 2  # 2.5 s of it
+    assert ingest.main(flags(folder, tmp_path / "b", "--workers=1", "--max-gap=0.1")) == 0
+    path = tmp_path / "b" / "shards" / "p.array_record"
+    shard = read_shard(path)
+    assert shard.counts.dtype == np.int16 and shard.counts.shape == (6, len(shard.time)) and shard.clipped == 0
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged"):
+        read_shard(path)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        read_shard(path)
