@@ -11,19 +11,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.calibration import Calibration, apply, calibrate
-from data_pipelines.clocks import Lag, clock_lag, correct
-from data_pipelines.flips import Flip, find_flip, parse_orientation, turned
 from data_pipelines.folder import FAILED
 from data_pipelines.ingest import quality
+from data_pipelines.ingest.calibration import Calibration, apply, calibrate
+from data_pipelines.ingest.clocks import Lag, clock_lag, correct
+from data_pipelines.ingest.flips import Flip, find_flip, parse_orientation, turned
 from data_pipelines.ingest.people import Person, Sensor
+from data_pipelines.ingest.regrid import regrid
 from data_pipelines.ingest.settings import IngestSettings
+from data_pipelines.ingest.survey import Survey, clipped, survey
 from data_pipelines.manifest import file_crc32, json_bytes, write_atomically
 from data_pipelines.raw import RawFile, Report
 from data_pipelines.readers import raw_files
-from data_pipelines.regrid import regrid
 from data_pipelines.shards import Cut, finished, store, write_sidecar
-from data_pipelines.survey import Survey, clipped, survey
 from data_pipelines.wear import worn_spans
 from data_pipelines.windows import quantise
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_pipelines.contract import PLACES
-from data_pipelines.flips import parse_orientation
+from data_pipelines.ingest.flips import parse_orientation
 from data_pipelines.readers import raw_files
 
 COLUMNS = ("file", "person", "place")

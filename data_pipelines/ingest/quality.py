@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from data_pipelines.regrid import CLIPPED, FILLED
+from data_pipelines.ingest.regrid import CLIPPED, FILLED
 from data_pipelines.stretches import runs_of
 from data_pipelines.wear import STILL_G, non_wear
 

@@ -137,6 +137,16 @@ def test_npy_by_columns_in_memory_order_of_fortran(tmp_path):
     check_all_rows(*read(save(tmp_path, np.asfortranarray(matrix(1500))), EPOCH.format("s"))[:2])
 
 
+@pytest.mark.parametrize("kind", ["M8[us]", "f8"])
+def test_npy_rows_without_a_time_are_left_out(tmp_path, kind):
+    array = np.zeros(1500, [("t", kind), ("a", "f4"), ("b", "f4"), ("c", "f4")])
+    array["t"], array["c"] = (START_US + 10_000 * np.arange(1500)).astype(kind), 1
+    array["t"][[0, 700]] = np.array("nat" if kind[0] == "M" else "nan", kind)
+    time, _, report = read(save(tmp_path, array), TEXT + (",time_unit=us" if kind == "f8" else ""))
+    np.testing.assert_array_equal(time, START_US + 10_000 * np.delete(np.arange(1500), [0, 700]))
+    assert report.bad_blocks == {"rows without a number": 2}
+
+
 @pytest.mark.parametrize("block", [1 << 23, 1000])
 def test_rows_without_a_number_are_gaps(tmp_path, monkeypatch, block):
     monkeypatch.setattr(declared_csv, "BLOCK_BYTES", block)
@@ -175,7 +185,7 @@ def test_impossible_times_are_left_out(tmp_path):
     assert report.bad_blocks == {"rows with a time before 1990 or after 2099": 3}
 
 
-@pytest.mark.parametrize("hz", [12.5, 31.25, 64, 150])
+@pytest.mark.parametrize("hz", [12.5, 31.25, 64, 150, 180])
 def test_clocks_in_milliseconds_show_their_rate(tmp_path, hz):
     array = matrix(4000)
     array[:, 0] = START_US // 1000 + np.rint(np.arange(4000) * 1000 / hz)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.ingest.quality import MEASURED, REASONS, WORN, Rules, judge, mark_worn, run_share
-from data_pipelines.regrid import CLIPPED, FILLED
+from data_pipelines.ingest.regrid import CLIPPED, FILLED
 from data_pipelines.stretches import runs_of
 
 OK = MEASURED | WORN

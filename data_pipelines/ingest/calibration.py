@@ -55,7 +55,7 @@ def calibrate(
     complete: np.ndarray | None = None,
     clipped: np.ndarray | None = None,
 ) -> Calibration:
-    """The calibration of one sensor, from spans of 10 s as in `data_pipelines.survey`.
+    """The calibration of one sensor, from spans of 10 s as in `data_pipelines.ingest.survey`.
 
     Still are whole spans without clipping, below 0.013 g of standard deviation and within 2 g on every axis; a span
     that reads 0 g on all of them is no measurement. Each iteration regresses the closest points of the unit sphere,

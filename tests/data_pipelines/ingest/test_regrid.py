@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from data_pipelines.regrid import CLIPPED, FILLED, Chunk, regrid
+from data_pipelines.ingest.regrid import CLIPPED, FILLED, Chunk, regrid
 
 BEGIN = 1_600_000_000_000_000  # microseconds, on the grid of every whole rate
 

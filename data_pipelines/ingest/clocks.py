@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_pipelines.survey import BINS_HZ, SPAN_S, Survey
+from data_pipelines.ingest.survey import BINS_HZ, SPAN_S, Survey
 
 REACH_S = 60  # the largest lag that is looked for
 SMOOTH_S, BASE_S = 1, 30  # steps look different at another place; how walking begins, slows down and ends does not

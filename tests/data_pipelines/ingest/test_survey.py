@@ -6,8 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from data_pipelines.ingest.survey import clipped, survey
 from data_pipelines.raw import Piece
-from data_pipelines.survey import clipped, survey
 
 START = 1_600_000_000_000_000  # microseconds, a whole 10 s
 

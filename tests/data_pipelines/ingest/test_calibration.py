@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from data_pipelines.calibration import Calibration, apply, calibrate
+from data_pipelines.ingest.calibration import Calibration, apply, calibrate
 
 GAIN, OFFSET = np.array([1.03, 0.97, 1.01]), np.array([0.05, -0.03, 0.02])
 PER_DEGREE = np.array([0.0012, -0.0008, 0.0005])

@@ -58,7 +58,7 @@ def find_flip(mean: np.ndarray, std: np.ndarray, place: str) -> Flip:
     be told apart on a back, so its z is reported, never judged. Where x is undecided nothing is turned.
 
     Args:
-      mean, std: [E, 3], g, calibrated, spans of 10 s as in `data_pipelines.survey`, of worn time only: a sensor on a
+      mean, std: [E, 3], g, calibrated, spans of 10 s as in `survey`, of worn time only: a sensor on a
         table lies as a thigh does that sits.
       place: "back" or "thigh"; any other, such as "wrist", is not checked.
     """

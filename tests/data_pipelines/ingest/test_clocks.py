@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from data_pipelines import clocks
-from data_pipelines.clocks import Lag, clock_lag, correct
+from data_pipelines.ingest import clocks
+from data_pipelines.ingest.clocks import Lag, clock_lag, correct
+from data_pipelines.ingest.survey import Survey, survey
 from data_pipelines.raw import Piece
-from data_pipelines.survey import Survey, survey
 
 START = 1_599_998_400  # s, a whole hour
 DAY = 86_400

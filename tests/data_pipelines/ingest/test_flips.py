@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from data_pipelines.flips import find_flip, parse_orientation, turned
+from data_pipelines.ingest.flips import find_flip, parse_orientation, turned
+from data_pipelines.ingest.survey import survey
 from data_pipelines.raw import Piece
-from data_pipelines.survey import survey
 
 TURNS = {
     "as worn": np.diag([1, 1, 1]),
