@@ -84,7 +84,7 @@ class Order:
         rows = np.concatenate([self._rows, rows])
         timing = np.concatenate([self._timing, _timing(rows[len(self._rows) :], self._rate_hz)])
         first, until = self._decided, len(rows) if final else len(rows) - 1 if len(rows) >= 3 else 0
-        kept = ~_lone(timing) | True
+        kept = ~_lone(timing)
         if lost := int(np.count_nonzero(~kept[first:until])):
             report.bad("time unlike its neighbours", lost)
         keep = max(until - 2, 0)  # two decided ones as neighbours

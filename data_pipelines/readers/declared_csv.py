@@ -18,7 +18,7 @@ from data_pipelines.readers.checks import row_text
 from data_pipelines.readers.clock_text import clock_us
 from data_pipelines.readers.csv_columns import what_is_wrong
 
-BLOCK_BYTES = 1 << 23
+BLOCK_BYTES = 1 << 20  # 5 minutes at 100 Hz; Arrow holds several of them
 LONGEST_LINE = 1 << 16
 DELIMITERS = "\t;,"  # the first that occurs: a line with the others in it may have commas in its cells
 
@@ -109,7 +109,7 @@ def rows(
             clock, zone = clock_us(text, path, read, layout.lines, name)
             first_zone = zone[0] if first_zone is None else first_zone
             yield clock - (zone - first_zone), acceleration
-        pass
+        read += len(batch)
 
 
 def _batches(path: Path, layout: Layout, numeric_time: bool, decimal: str) -> Iterator[pa.RecordBatch]:
