@@ -34,7 +34,7 @@ CAPACITY = np.zeros(256, np.int64)  # samples that fit into a block by its byte 
 CAPACITY[[PACKED, 0x32, 0x62, 0x92]] = [DATA // 4, DATA // 6, DATA // 12, DATA // 18]  # packed; 3, 6, 9 of 2 bytes
 RATES_HZ = 3200 / 2.0 ** np.arange(15, -1, -1)  # by the lower half of the rate byte
 SLOWEST = 6  # the first of them that devices have, 6.25 Hz
-NEAREST_S = 2.0  # a block's stamp was taken while it was filled; further away it is damaged
+NEAREST_S = 2.0  # a block's stamp was taken while it was filled; if it is a block and this further away, it is damaged
 
 _MONTHS = np.arange(64)[:, None] * 12 + 360 + np.arange(16) - 1  # since 1970, of 6 bits of year and 4 of month
 _MONTH_BEGINS, _MONTH_ENDS = ((_MONTHS + i).astype("datetime64[M]").astype("datetime64[D]").ravel() for i in (0, 1))
@@ -85,7 +85,7 @@ def possible(blocks: np.ndarray) -> np.ndarray:
     rated = np.where(blocks["rate"] == 0, blocks["offset"] > 0, code >= SLOWEST)
     held = (blocks["samples"] > 0) & (blocks["samples"] <= CAPACITY[blocks["axes"]])
     rate = np.where(blocks["rate"] == 0, blocks["offset"], RATES_HZ[code])
-    place, most = anchors(blocks, rate)[0], NEAREST_S * rate + DATA
+    place, most = anchors(blocks, rate)[0], NEAREST_S * rate + CAPACITY.max()
     near = (place >= -most) & (place <= blocks["samples"] + most)
     return rated & held & near & (seconds(blocks["stamp"]) >= 0)
 

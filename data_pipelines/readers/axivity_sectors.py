@@ -54,10 +54,8 @@ def blocks(path: Path, at_once: int, report: Report) -> Iterator[tuple[np.ndarra
 
 
 def _first_byte(head: bytes) -> int:
-    """Where the blocks begin: behind the header; behind less than one at the first mark."""
-    if head.startswith(HEADER_MARK) or MARK not in head:
-        return HEADER_BYTES
-    return head.index(MARK)
+    """Where the blocks begin: behind the header, or at the first mark if bytes of it were lost."""
+    return head.index(MARK) if MARK in head else HEADER_BYTES
 
 
 def _marked(data: bytes, skipped: "_Skipped", report: Report) -> tuple[np.ndarray, bytes]:

@@ -237,11 +237,12 @@ def test_a_day_takes_little_memory(tmp_path):
     assert samples == 24 * 360_000
     assert peak < 50e6
     program = (
-        "import resource, sys; from data_pipelines.raw import Report; from data_pipelines.readers import axivity\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "import re, sys; from data_pipelines.raw import Report; from data_pipelines.readers import axivity\n"
+        "peak = lambda: int(re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1])\n"
+        "before = peak()\n"
         "for piece in axivity.open_file(sys.argv[1]).read(Report()): pass\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+        "print(peak() - before)"
     )
     here = Path(__file__).parents[2]
     said = subprocess.run([sys.executable, "-c", program, path], cwd=here, capture_output=True, text=True, check=True)
-    assert int(said.stdout) < 50_000  # KiB
+    assert 1000 < int(said.stdout) < 50_000  # KiB

@@ -145,6 +145,16 @@ def test_repeated_and_moved_blocks(changed):
     assert left == _without(100, 250)  # 250 in the place of 100 would cost all between
 
 
+def test_a_run_that_begins_before_the_last_sample(changed):
+    def change(blocks):
+        blocks["sequence"][100:] += 7
+        blocks["offset"][100:] += 5  # samples
+
+    left, report, shift = changed(change)
+    assert left == _without(100) and report.bad_blocks == {"out of order or clock went back": 1}
+    assert shift[100:] == pytest.approx(-5 / 99.2 * 1e6, abs=100)
+
+
 def test_a_device_that_begins_to_count_anew(changed):
     def change(blocks):
         _later(slice(150, None), 500)(blocks)
@@ -197,6 +207,10 @@ def test_truncated_files(intact, tmp_path):
     _, found, report = _read(tmp_path / "b.cwa.gz")
     assert 130 * ROOM < len(found) < 170 * ROOM and report.bad_blocks == {"truncated": 1}
     np.testing.assert_array_equal(found, rows[: len(found)])
+    (tmp_path / "b.cwa.gz").write_bytes(packed[:-8])  # without its own checksum
+    _, found, report = _read(tmp_path / "b.cwa.gz")
+    np.testing.assert_array_equal(found, rows)
+    assert report.bad_blocks == {"truncated": 1}
 
 
 @pytest.mark.parametrize(
