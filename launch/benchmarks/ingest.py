@@ -1,10 +1,9 @@
 """A raw file read beside scikit-digital-health and taken through all of ingest; what 100,000 hours would take."""
 
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,25 +13,13 @@ from data_pipelines.ingest.settings import IngestSettings
 from data_pipelines.raw import Report
 from data_pipelines.readers import raw_files
 from data_pipelines.shards import ENDING, LABELLED, SHARDS, Cut
+from launch.benchmarks.memory import of_ingest
 from launch.benchmarks.timing import Seconds, in_turns, timed
 
 PROJECTED_H = 100_000
 CORES = 64  # of a usual node
 PLACE = "wrist"
-CUT = Cut(sensors=(PLACE,))
-# Prints the most memory held after the imports and after the whole of it, in KiB. By Linux' own count of this program:
-# that of getrusage goes on from the peak of the process which started this one.
-MEMORY = """
-import sys, scipy.signal
-from data_pipelines.ingest import run
-from launch import ingest
-def peak():
-    return next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-before = peak()
-code = ingest.main(sys.argv[1:])
-print(before, peak())
-sys.exit(code)
-"""
+WINDOW_S, SHORT_S = 300.0, 10.0  # the second for recordings of less than an hour
 
 
 def measure(data: str | None, repeats: int) -> dict[str, list[dict]]:
@@ -48,10 +35,11 @@ def measure(data: str | None, repeats: int) -> dict[str, list[dict]]:
         pass
     hours = report.samples / report.effective_rate_hz / 3600
     with tempfile.TemporaryDirectory() as folder:
-        found = in_turns(_candidates(path, Path(folder)), repeats, "ingest")
+        window = WINDOW_S if hours >= 1 else SHORT_S
+        found = in_turns(_candidates(path, Path(folder), window), repeats, "ingest")
         rate = {name: hours / statistics.median(one.cpu for one in times) for name, times in found.items()}
         written = sum(file.stat().st_size for file in Path(folder, "0", SHARDS).glob(f"*{ENDING}"))
-        before, peak = _memory(path, Path(folder)) if Path("/proc/self/status").exists() else (None, None)
+        before, peak = of_ingest(path, Path(folder), window)
     row = {
         "file": path.name,
         "hours": hours,
@@ -81,8 +69,9 @@ def projected(row: dict, sensors: int) -> dict:
     }
 
 
-def _candidates(path: Path, folder: Path) -> dict[str, Callable[[], Seconds]]:
+def _candidates(path: Path, folder: Path, window: float) -> dict[str, Callable[[], Seconds]]:
     person = Person("one", "one", path.parent, (Sensor(path.name, PLACE),))
+    settings = IngestSettings(Cut(sensors=(PLACE,), window_s=window, stride_s=window))
     calls = iter(range(1_000))
 
     def read() -> None:
@@ -93,7 +82,7 @@ def _candidates(path: Path, folder: Path) -> dict[str, Callable[[], Seconds]]:
         out = folder / str(next(calls))
         for part in (SHARDS, LABELLED):
             (out / part).mkdir(parents=True)
-        ingest_one(person, IngestSettings(CUT), out)
+        ingest_one(person, settings, out)
 
     candidates = {"read": lambda: timed(read), "ingest": lambda: timed(ingest)}
     try:
@@ -101,18 +90,12 @@ def _candidates(path: Path, folder: Path) -> dict[str, Callable[[], Seconds]]:
     except ModuleNotFoundError:
         print("scikit-digital-health is left out: it is not installed (pip install -e '.[ingest]')", file=sys.stderr)
         return candidates
+
+    def skdh() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of time zones
+            ReadCwa().predict(file=str(path))
+
     if path.name.lower().endswith(".cwa"):
-        candidates["skdh"] = lambda: timed(lambda: ReadCwa().predict(file=str(path)))
+        candidates["skdh"] = lambda: timed(skdh)
     return candidates
-
-
-def _memory(path: Path, folder: Path) -> tuple[float, float]:
-    """MiB held at most by a process after its imports, and after it has ingested the file."""
-    (folder / "in").mkdir()
-    os.symlink(path, folder / "in" / path.name)
-    flags = [f"--input={folder / 'in'}", f"--out={folder / 'out'}", "--workers=1"]
-    done = subprocess.run([sys.executable, "-c", MEMORY, *flags], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ValueError(f"{path}: cannot be ingested: {done.stderr.strip().splitlines()[-1]}")
-    before, peak = done.stdout.split()[-2:]
-    return int(before) / 1024, int(peak) / 1024
