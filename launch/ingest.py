@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from launch.command_line import run_job, sigterm_like_ctrl_c
+from launch.described import table
 from launch.ingest_line import parse, settings_of
-from launch.prepare import summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _ingest(flags: argparse.Namespace, argv: Sequence[str]) -> None:
+    from data_pipelines.describe import describe
     from data_pipelines.ingest import people, run, slurm
 
     settings = settings_of(flags)
@@ -41,7 +42,7 @@ def _ingest(flags: argparse.Namespace, argv: Sequence[str]) -> None:
     failed = [one for one in done if one.reason]
     print(f"{len(done)} recordings: {sum(one.written for one in done)} written, {len(failed)} failed")
     if manifest:
-        print(summary(manifest))
+        print(table(manifest, describe(manifest)))
         print(out)
 
 

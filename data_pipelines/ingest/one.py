@@ -73,6 +73,7 @@ def attempt(person: Person, settings: IngestSettings, out: Path) -> Outcome:
             raise
         expected = isinstance(error, (ValueError, OSError))
         reason = str(error) if expected else f"{person.name}: unexpected {type(error).__name__} ({error})"
+        reason = reason.replace(f"{person.folder}{os.sep}", "")  # wherever the same files lie, the same manifest
         content = {"name": person.name, "reason": reason}
         content |= {} if expected else {"traceback": traceback.format_exc()}
         write_atomically(note, json_bytes(content))

@@ -1,5 +1,6 @@
 """The command line of ingest: what it prints, what it refuses, and features of what it wrote."""
 
+import csv
 import json
 import sys
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.shard_reading import read_shard
-from launch import ingest
+from launch import describe, ingest
 from tests.data_pipelines.ingest.conftest import TABLE, contents, signal, write_cwa
 
 
@@ -102,6 +103,22 @@ def test_help_does_not_import_numpy(folder):
     code += "sys.exit('numpy' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 0 and "--pairs CSV" in ran.stdout
+
+
+def test_a_line_for_each_file(folder, tmp_path, capsys):
+    out, table = tmp_path / "out", tmp_path / "files.csv"
+    assert ingest.main(flags(folder, out, "--workers=1")) == 0
+    assert describe.main([str(out), f"--files={table}"]) == 0
+    back, thigh, broken = csv.DictReader(table.read_text().splitlines())
+    assert (back["file"], thigh["place"], back["device"]) == ("p_back.cwa", "thigh", "AX3 12345")
+    assert (back["first"][:24], back["nominal_hz"], back["bad_blocks"]) == ("2020-03-02T09:59:57.5100", "50.0", "")
+    assert float(back["effective_hz"]) == pytest.approx(50.2, abs=0.01)
+    assert (back["clock"], back["orientation"]) == ("", "as worn") and "chunks" in thigh["clock"]
+    assert broken["recording"] == "q" and "q_thigh.cwa" in broken["failed"] and broken["file"] == ""
+    assert describe.main([str(out), f"--files={out / 'files.csv'}"]) == 2
+    (out / "shards" / "p.json").unlink()
+    assert describe.main([str(out), f"--files={table}"]) == 2
+    assert "p.json does not exist" in capsys.readouterr().err
 
 
 def test_the_shard_is_read_back_whole(folder, tmp_path):

@@ -1,0 +1,68 @@
+"""A line for each raw file of an ingested folder: what was in it, and what was done to it."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines.shards import read_sidecar, sidecar_path
+
+COLUMNS = (
+    *("recording", "subject", "place", "file", "device", "nominal_hz", "effective_hz", "range_g", "first", "last"),
+    *("samples", "blocks", "bad_blocks", "gaps", "missing_s", "longest_gap_s", "clock_jumps", "largest_jump_s"),
+    *("calibration", "error_before_g", "error_after_g", "orientation", "clock", "lag_s", "drift_ppm", "failed"),
+)
+
+
+def files_table(folder: str | Path, manifest: Mapping) -> str:
+    """csv text with the columns COLUMNS; recordings that failed have a line with their reason and nothing else.
+
+    Args:
+      folder: written by `ingest`.
+      manifest: of the folder.
+
+    Raises:
+      ValueError: the folder is not one of raw files; FileNotFoundError: a sidecar is gone.
+    """
+    if "failed" not in manifest:
+        raise ValueError(f"{folder} was not made of raw files by selfpab ingest, so that no file is described there")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for entry in manifest["recordings"]:
+        writer.writerows(_rows(Path(folder), entry))
+    writer.writerows({"recording": one["name"], "failed": one["reason"]} for one in manifest["failed"])
+    return text.getvalue()
+
+
+def _rows(folder: Path, entry: Mapping) -> Iterator[dict]:
+    path = sidecar_path(folder, entry["name"])
+    sidecar = read_sidecar(path)
+    if sidecar is None:
+        raise FileNotFoundError(f"{path} does not exist or cannot be read: run selfpab ingest again")
+    for place, one in sidecar["sensors"].items():
+        report, calibration, clock = one["report"], one["calibration"], one["clock"] or {}
+        yield {
+            "recording": entry["name"],
+            "subject": entry["subject"],
+            "place": place,
+            "file": one["file"],
+            "device": one["device"],
+            "nominal_hz": one["rate_hz"],
+            "effective_hz": report["effective_rate_hz"],
+            "range_g": one["range_g"],
+            "first": str(np.datetime64(report["first_us"], "us")),
+            "last": str(np.datetime64(report["last_us"], "us")),
+            **{name: report[name] for name in ("samples", "blocks", "gaps", "clock_jumps", "largest_jump_s")},
+            **{name: round(report[name], 3) for name in ("missing_s", "longest_gap_s")},
+            "bad_blocks": "; ".join(f"{count} {reason}" for reason, count in report["bad_blocks"].items()),
+            "calibration": calibration["status"],
+            "error_before_g": calibration["error_before_g"],
+            "error_after_g": calibration["error_after_g"],
+            "orientation": one["orientation"]["status"],
+            "clock": clock.get("status"),
+            "lag_s": clock.get("offset_s"),
+            "drift_ppm": clock.get("drift_ppm"),
+        }
