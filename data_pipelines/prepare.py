@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_pipelines import sources
-from data_pipelines.folder import check_out, finish, only_one, sweep
+from data_pipelines.folder import check_out, finish, locked, sweep
 from data_pipelines.processes import outcomes
 from data_pipelines.shards import LABELLED, SHARDS, Cut, prepare_one
 
@@ -70,7 +70,7 @@ def prepare(
     check_out(out, recorded, {source.name for source in found})
     for folder in (out, out / SHARDS, out / LABELLED):
         folder.mkdir(parents=True, exist_ok=True)
-    with only_one(out):
+    with locked(out):
         sweep(out)
         try:
             sidecars = _prepare_all(found, settings.cut, recorded, out, workers, progress)

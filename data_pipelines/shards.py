@@ -3,10 +3,10 @@
 Runs in worker processes, so nothing here imports jax.
 """
 
+import base64
 import dataclasses
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from data_pipelines import moments, movement, sources
 from data_pipelines.contract import PLACES, Recording
-from data_pipelines.manifest import PARTIAL, VERSION, file_crc32, json_bytes, npz_bytes, write_atomically
+from data_pipelines.manifest import draft, file_crc32, json_lines, npz_bytes, write_atomically
 from data_pipelines.resample import resample, select_sensors
 from data_pipelines.stretches import blocks, run_lengths
 from data_pipelines.wear import worn
@@ -23,6 +23,7 @@ from data_pipelines.windows import count_joined, cut, encode_block, quantise, se
 # group_size:1 for random access (the default packs thousands of records into one block).
 WRITER_OPTIONS = "group_size:1,zstd:3"
 ENDING = ".array_record"
+SIDECAR_VERSION = 3
 SHARDS, LABELLED = "shards", "labelled"
 SAMPLES = "_samples"  # end of the names of settings that follow from others
 BLOCK_S = 300  # a record: long enough for zstd, short enough to read a window without much beside it
@@ -135,32 +136,36 @@ def read_sidecar(path: Path) -> dict | None:
 
 def write_sidecar(out: Path, name: str, settings: dict, stamp: str, content: dict) -> dict:
     """Writes what was found in a recording beside its shard, with what the recording was made of; returns all of it."""
-    sidecar = {"version": VERSION, "settings": settings, "stamp": stamp, **content}
-    write_atomically(sidecar_path(out, name), json_bytes(sidecar))
+    sidecar = {"version": SIDECAR_VERSION, "settings": settings, "stamp": stamp, **content}
+    write_atomically(sidecar_path(out, name), json_lines(sidecar))
     return sidecar
 
 
-def finished(name: str, settings: dict, stamp: str, out: Path) -> dict | None:
+def finished(name: str, settings: dict, stamp: str | None, out: Path, *, intact: bool = True) -> dict | None:
     """The sidecar of a recording that is done: of the same settings and source, with files that match their checksums.
 
     None where it has to be done (again).
+
+    Args:
+      stamp: of the source; None for any.
+      intact: compare the checksums.
     """
     sidecar = read_sidecar(sidecar_path(out, name))
-    if sidecar is None or (sidecar["version"], sidecar["settings"], sidecar["stamp"]) != (
-        VERSION,
-        settings,
-        stamp,
-    ):
+    if sidecar is None or (sidecar["version"], sidecar["settings"]) != (SIDECAR_VERSION, settings):
         return None
+    if stamp not in (None, sidecar["stamp"]):
+        return None
+    if not intact:
+        return sidecar
     entry = sidecar["entry"]
     files = {entry["shard"]: entry["crc32"]} | (
         {entry["labelled"]: entry["labelled_crc32"]} if entry["labelled"] else {}
     )
     try:
-        intact = all(file_crc32(out / name) == crc for name, crc in files.items())
+        same = all(file_crc32(out / name) == crc for name, crc in files.items())
     except FileNotFoundError:
         return None
-    return sidecar if intact else None
+    return sidecar if same else None
 
 
 def _write(recording: Recording, joined: int, source: sources.Source, how: Cut, out: Path) -> dict:
@@ -214,7 +219,7 @@ def store(name: str, counts: np.ndarray, stretches: list[slice], how: Cut, out: 
 
     Returns:
       entry (of the manifest: shard, windows, stretches, bytes, crc32), covered (samples in windows), moments of all
-      frames in windows and movement of each window.
+      frames in windows and movement of each window (float32 as base64: a week of short windows has 60,000).
     """
     by_stretch = [s.start + cut(s.stop - s.start, how.window, how.stride) for s in stretches]
     # Stretch by stretch: where one ends and the next begins is no frame.
@@ -236,26 +241,23 @@ def store(name: str, counts: np.ndarray, stretches: list[slice], how: Cut, out: 
         "entry": entry,
         "covered": sum(run.stop - run.start for run in runs),
         "moments": moments.merge(moments.of_stretch(counts[:, run], how.scale_g) for run in counted).to_json(),
-        "movement": [value for values in moved for value in values.tolist()],
+        "movement": base64.b64encode(np.concatenate([np.empty(0, "<f4"), *moved]).astype("<f4").tobytes()).decode(),
     }
 
 
 def _write_shard(path: Path, counts: np.ndarray, scale_g: float, parts: list[slice]) -> int:
     """Writes one record per block, counts them by reading back, and returns the file's size in bytes."""
-    partial = path.with_name(path.name + PARTIAL)
     try:
-        writer = ArrayRecordWriter(str(partial), WRITER_OPTIONS)
-        for part in parts:
-            writer.write(encode_block(counts[:, part], scale_g, part.start))
-        writer.close()
-        reader = ArrayRecordReader(str(partial))
-        found = reader.num_records()
-        reader.close()
-        if found != len(parts):
-            raise OSError(f"{path}: {found} of {len(parts)} blocks arrived on the disk, which may be full")
-        os.replace(partial, path)
+        with draft(path) as partial:
+            writer = ArrayRecordWriter(str(partial), WRITER_OPTIONS)
+            for part in parts:
+                writer.write(encode_block(counts[:, part], scale_g, part.start))
+            writer.close()
+            reader = ArrayRecordReader(str(partial))
+            found = reader.num_records()
+            reader.close()
+            if found != len(parts):
+                raise OSError(f"{path}: {found} of {len(parts)} blocks arrived on the disk, which may be full")
     except RuntimeError as error:  # what array_record raises
         raise OSError(f"{path}: cannot be written ({error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path.stat().st_size

@@ -5,6 +5,7 @@ import numpy as np
 from data_pipelines.stretches import runs_of
 
 PIECE_S = 10
+BRIDGED_S = 600  # of a gap within a rest
 STILL_G = 0.013  # standard deviation; noise of a sensor at rest stays below it, breathing and pulse do not for long
 AT_ONCE = 256  # pieces in float64 at a time: 20 MB for six channels at 100 Hz
 
@@ -56,7 +57,9 @@ def worn(segments: list[slice], acceleration: np.ndarray, rate_hz: float, minute
 
 
 def worn_spans(span: np.ndarray, std: np.ndarray, minutes: float, std_g: float = STILL_G) -> np.ndarray:
-    """bool [E], False for the spans of 10 s in which `non_wear` would find the sensor not worn.
+    """bool [E], False for the spans of 10 s in which a sensor was not worn.
+
+    As `non_wear`, of statistics; a gap of up to ten minutes does not end a rest, as damaged files have many.
 
     Args:
       span: int64 [E], numbers of the spans, increasing; where they leave some out there is a gap.
@@ -64,9 +67,12 @@ def worn_spans(span: np.ndarray, std: np.ndarray, minutes: float, std_g: float =
       minutes, std_g: see `non_wear`.
     """
     worn = np.ones(len(span), bool)
+    if minutes <= 0:
+        return worn
     still = (std < std_g).all(axis=1)
-    for part in np.split(np.arange(len(span)), np.flatnonzero(np.diff(span) != 1) + 1):  # without a gap
+    for part in np.split(np.arange(len(span)), np.flatnonzero(np.diff(span) > BRIDGED_S // PIECE_S) + 1):
         for rest in runs_of(still[part]):
-            if (rest.stop - rest.start) * PIECE_S >= minutes * 60:
-                worn[part[rest]] = False
+            first, last = part[rest][[0, -1]]
+            if (span[last] - span[first] + 1) * PIECE_S >= minutes * 60:
+                worn[first : last + 1] = False
     return worn

@@ -1,7 +1,6 @@
 """`selfpab features`: the embeddings of one recording, frame by frame, from a pre-trained encoder."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -48,7 +47,8 @@ def _features(flags: argparse.Namespace) -> None:
     import jax
     import numpy as np
 
-    from data_pipelines.manifest import PARTIAL
+    from data_pipelines.manifest import draft
+    from launch.methods import sensors_of
     from launch.recording import recording_counts
     from launch.trained import load_trained
     from selfpab_jax.evaluate.features import chosen_layers, recording_features
@@ -63,7 +63,7 @@ def _features(flags: argparse.Namespace) -> None:
         raise ValueError(f"--stride is {stride}, expected 1 to {length} tokens")
     print(f"encoder: {flags.run}, step {run.step}", file=sys.stderr)
     # Exactly as the recordings that the encoder was trained on.
-    sensors = tuple(dict.fromkeys(channel.split("_")[0] for channel in method.recorded))
+    sensors = sensors_of(method.recorded)
     counts, stretches, time, clipped = recording_counts(flags.input, flags.layout, sensors, tokens.rate_hz, prepared)
 
     def encode(acceleration, valid):
@@ -81,13 +81,8 @@ def _features(flags: argparse.Namespace) -> None:
         "hop_seconds": np.asarray(tokens.hop / tokens.rate_hz),
     }
     flags.out.parent.mkdir(parents=True, exist_ok=True)
-    draft = flags.out.with_name(flags.out.name + PARTIAL)
-    try:
-        with draft.open("wb") as file:
-            np.savez(file, allow_pickle=False, **content)
-        os.replace(draft, flags.out)
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft(flags.out) as unfinished, unfinished.open("wb") as file:
+        np.savez(file, allow_pickle=False, **content)
     hours = len(time) / tokens.rate_hz / 3600
     note = f", {clipped} samples clipped" if clipped else ""
     stretch = "1 stretch" if len(stretches) == 1 else f"{len(stretches)} stretches"

@@ -3,11 +3,15 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from launch.command_line import run_job, sigterm_like_ctrl_c
 from launch.described import table
 from launch.ingest_line import parse, settings_of
+
+MISSING_SHOWN = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,8 +30,10 @@ def _ingest(flags: argparse.Namespace, argv: Sequence[str]) -> None:
         found = people.from_table(folder, flags.pairs, settings.cut.sensors)
     else:
         found = people.one_file_each(folder, *settings.cut.sensors)
+    _look_for_files(people.missing_files(found), sum(len(person.sensors) for person in found), out)
     task = slurm.task(os.environ) if flags.engine == "slurm" else None
     if flags.engine == "slurm" and task is None:
+        run.begin(found, settings, out)
         print(slurm.submit(slurm.this_command(argv), min(flags.tasks or 100, len(found)), flags.options))
         return
     with sigterm_like_ctrl_c():  # workers end, half-written files go
@@ -41,9 +47,21 @@ def _ingest(flags: argparse.Namespace, argv: Sequence[str]) -> None:
             manifest, done = run.ingest(found, settings, out, run.local(flags.workers or os.cpu_count() or 1))
     failed = [one for one in done if one.reason]
     print(f"{len(done)} recordings: {sum(one.written for one in done)} written, {len(failed)} failed")
-    if manifest:
+    if manifest is None:
+        print("no manifest yet: other tasks are at work, or did not do their share; the last one writes it")
+    else:
         print(table(manifest, describe(manifest)))
         print(out)
+
+
+def _look_for_files(missing: Sequence[str], files: int, out: Path) -> None:
+    """Warns of files that are not there; FileNotFoundError where that is all of them and none was ingested before."""
+    if missing and len(missing) == files and not any((out / "shards").glob("*.json")):
+        raise FileNotFoundError(f"none of the {files} files is there, is the folder mounted? {missing[0]}")
+    for text in missing[:MISSING_SHOWN]:
+        warnings.warn(text, stacklevel=2)
+    if len(missing) > MISSING_SHOWN:
+        warnings.warn(f"and {len(missing) - MISSING_SHOWN:,} more files are not there", stacklevel=2)
 
 
 if __name__ == "__main__":

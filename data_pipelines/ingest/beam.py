@@ -39,6 +39,7 @@ def beam(options: Sequence[str]) -> Engine:
     given = PipelineOptions([*options] if named else [f"--runner={RUNNER}", *options])
 
     def engine(people: Sequence[Person], settings: IngestSettings, out: Path) -> Iterator[Outcome]:
+        before = {person.name: _changed(out, person.name) for person in people}
         try:
             with apache_beam.Pipeline(options=given) as pipeline:
                 (
@@ -53,8 +54,15 @@ def beam(options: Sequence[str]) -> Engine:
             note = read_sidecar(out / FAILED / f"{person.name}.json")
             sidecar = None if note else read_sidecar(sidecar_path(out, person.name))
             if sidecar:
-                yield Outcome(person.name, True, sidecar["entry"]["windows"])
+                written = _changed(out, person.name) != before[person.name]
+                yield Outcome(person.name, written, sidecar["entry"]["windows"])
             else:
-                yield Outcome(person.name, False, 0, note["reason"] if note else "no worker came to it")
+                yield Outcome(person.name, False, 0, note["reason"] if note else "no result came from a worker")
 
     return engine
+
+
+def _changed(out: Path, name: str) -> int | None:
+    """When the sidecar was written, None if it is not there."""
+    path = sidecar_path(out, name)
+    return path.stat().st_mtime_ns if path.exists() else None

@@ -12,7 +12,7 @@ SMOOTH_S, BASE_S = 1, 30  # steps look different at another place; how walking b
 KNOWN_S = 300  # of a chunk that both must have recorded: five times the reach, chance correlates shorter ones
 PEAK = 0.4  # correlation at the lag
 SECOND, APART_S = 0.9, 2.0  # of the peak's height may be reached elsewhere, farther away than the peak is wide
-FEWEST, AGREE_S, AGREE = 4, 0.3, 0.5  # chunks that agree, within how much, and which share of the clear ones
+FEWEST, AGREE_S, AGREE = 4, 0.3, 0.75  # chunks that agree, within how much, and which share of the clear ones
 DRIFT_PPM = 200.0  # twice what two bad quartz clocks differ by
 
 
@@ -54,10 +54,10 @@ def clock_lag(reference: Survey, other: Survey, chunk_s: int = 3600) -> Lag:
 
     In each chunk the square roots of both envelopes, smoothed over a second and less their mean over 30 s, are
     correlated at lags within a minute. A chunk counts if both recorded 5 minutes of it, the correlation exceeds 0.4 at
-    its peak, and nine tenths of
-    that nowhere beyond 2 s from it. The line has the median of the slopes between all pairs of chunks; it is accepted
-    if at least four chunks, half of all, lie within 0.3 s of it and it drifts by at most 200 ppm, and then drawn
-    anew through those. It holds as far beyond the first and last of them as these are apart.
+    its peak, and nine tenths of that nowhere beyond 2 s from it. The line has the median of the slopes between all
+    pairs of chunks; it is accepted if at least four chunks, three quarters of the clear ones, lie within 0.3 s of it
+    and it drifts by at most 200 ppm, and then drawn anew through those. It holds as far beyond the first and last of
+    them as these are apart.
 
     Args:
       reference, other: of two sensors worn at the same time by one person.
@@ -66,7 +66,7 @@ def clock_lag(reference: Survey, other: Survey, chunk_s: int = 3600) -> Lag:
     found = [_lag(*chunk) for chunk in _chunks(reference, other, chunk_s * 1_000_000)]
     clear = np.array([chunk for chunk in found if chunk is not None]).reshape(-1, 2)  # time, lag
     if len(clear) < FEWEST:
-        return _undecided(len(clear), 0.0, f"{len(clear)} chunks with a clear lag, at least {FEWEST} needed")
+        return undecided(f"{len(clear)} chunks with a clear lag, at least {FEWEST} needed", len(clear))
     base = int(clear[0, 0])
     seconds, lags = (clear[:, 0] - base) / 1e6, clear[:, 1]
     first, second = np.triu_indices(len(clear), 1)
@@ -75,12 +75,12 @@ def clock_lag(reference: Survey, other: Survey, chunk_s: int = 3600) -> Lag:
     agree = np.abs(lags - height - slope * seconds) <= AGREE_S
     share = float(agree.mean())
     if agree.sum() < FEWEST or share < AGREE:
-        return _undecided(len(clear), share, f"only {agree.sum()} of {len(clear)} chunks with a clear lag agree on it")
+        return undecided(f"only {agree.sum()} of {len(clear)} chunks with a clear lag agree on it", len(clear), share)
     seconds, lags = seconds[agree], lags[agree]
     middle = seconds.mean()
     slope = float(((seconds - middle) * lags).sum() / ((seconds - middle) ** 2).sum())
     if abs(slope) * 1e6 > DRIFT_PPM:
-        return _undecided(len(clear), share, f"the lag would drift by {slope * 1e6:.0f} ppm, {DRIFT_PPM:g} possible")
+        return undecided(f"the lag would drift by {slope * 1e6:.0f} ppm, {DRIFT_PPM:g} possible", len(clear), share)
     apart = seconds[-1] - seconds[0]
     at, begin, end = (base + round(1e6 * s) for s in (middle, seconds[0] - apart, seconds[-1] + apart))
     return Lag(float(lags.mean()), slope * 1e6, at, begin, end, len(clear), share, "aligned")
@@ -99,8 +99,9 @@ def correct(time_us: np.ndarray, lag: Lag) -> np.ndarray:
     return corrected
 
 
-def _undecided(chunks: int, share: float, why: str) -> Lag:
-    return Lag(0.0, 0.0, 0, 0, 0, chunks, share, why)
+def undecided(why: str, chunks: int = 0, agreement: float = 0.0) -> Lag:
+    """No correction, for this reason."""
+    return Lag(0.0, 0.0, 0, 0, 0, chunks, agreement, why)
 
 
 def _chunks(reference: Survey, other: Survey, chunk_us: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from data_pipelines.ingest.regrid import CLIPPED, FILLED
 from data_pipelines.stretches import runs_of
-from data_pipelines.wear import STILL_G, non_wear
+from data_pipelines.wear import AT_ONCE, PIECE_S, worn_spans
 
 DAY_S = 86_400
 MEASURED, WORN = 4, 8  # bits beside those of `regrid`: there is a sample; the sensor is worn
@@ -59,17 +59,33 @@ class Judged:
 
 
 def mark_worn(counts: np.ndarray, flags: np.ndarray, scale_g: float, rules: Rules) -> None:
-    """Sets the bit WORN in `flags` where one sensor is worn; each run without a gap is judged on its own.
+    """Sets the bit WORN in `flags` where a sensor has samples and is worn; see `wear.worn_spans`.
 
     Args:
       counts: int16 [3, S] of the sensor.
       flags: uint8 [S].
       scale_g: g per count.
     """
-    for run in runs_of(flags & MEASURED != 0):
-        # The threshold in counts, so that the signal stays int16.
-        still = non_wear(counts[:, run].T, rules.rate_hz, rules.nonwear_min, std_g=STILL_G / scale_g)
-        flags[run] |= (~still).view(np.uint8) * np.uint8(WORN)
+    length = PIECE_S * rules.rate_hz
+    measured = flags & MEASURED != 0
+    starts = np.arange(0, len(flags), length)  # of pieces; the last one may be shorter
+    whole = len(flags) // length
+    samples = measured[: whole * length].reshape(whole, length).sum(axis=1)
+    if whole < len(starts):
+        samples = np.append(samples, np.count_nonzero(measured[whole * length :]))
+    std = np.zeros((len(starts), 3))
+    for first in range(0, whole, AT_ONCE):
+        last = min(first + AT_ONCE, whole)
+        block = counts[:, first * length : last * length].reshape(3, -1, length)  # [3, pieces, T]
+        std[first:last] = block.std(axis=2, dtype=np.float64).T
+    for piece in np.flatnonzero((samples > 0) & (samples < length)):
+        part = slice(starts[piece], starts[piece] + length)
+        std[piece] = counts[:, part][:, measured[part]].std(axis=1)
+    known = np.flatnonzero(samples)
+    worn = np.zeros(len(starts), bool)
+    worn[known] = worn_spans(known, std[known] * scale_g, rules.nonwear_min)
+    measured &= np.repeat(worn, length)[: len(flags)]
+    flags[measured] |= WORN
 
 
 def judge(flags: np.ndarray, first: int, rules: Rules) -> Judged:
@@ -84,8 +100,9 @@ def judge(flags: np.ndarray, first: int, rules: Rules) -> Judged:
       first: number of the first sample on the grid, at first / rate_hz seconds since 1970.
     """
     rate, window = rules.rate_hz, rules.window
-    everywhere = np.bitwise_and.reduce(flags, axis=0)  # MEASURED, WORN: in all sensors
-    anywhere = np.bitwise_or.reduce(flags, axis=0)  # FILLED, CLIPPED: in any of them
+    alone = len(flags) == 1  # a view then, of what may be a hundred megabytes
+    everywhere = flags[0] if alone else np.bitwise_and.reduce(flags, axis=0)  # MEASURED, WORN: in all sensors
+    anywhere = flags[0] if alone else np.bitwise_or.reduce(flags, axis=0)  # FILLED, CLIPPED: in any of them
     measured = everywhere & MEASURED != 0
     in_day = _in_day(first, len(measured), rules)
     connected = runs_of(measured)

@@ -6,20 +6,22 @@ people's files become do not depend on it.
 
 import contextlib
 import fcntl
-import os
+import glob
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from data_pipelines.folder import FAILED, check_out, finish, only_one, sweep
-from data_pipelines.ingest.one import Outcome, attempt
+from data_pipelines.folder import FAILED, check_out, finish, lock, locked, sweep
+from data_pipelines.ingest.one import Outcome, attempt, existing
 from data_pipelines.ingest.people import Person
 from data_pipelines.ingest.settings import LAYOUT, IngestSettings
 from data_pipelines.manifest import MANIFEST, PARTIAL
 from data_pipelines.processes import outcomes
 from data_pipelines.shards import ENDING, SHARDS, read_sidecar, sidecar_path
+
+PATIENCE_S = 3600  # for the task that writes the manifest; minutes for tens of thousands of people
 
 Engine = Callable[[Sequence[Person], IngestSettings, Path], Iterator[Outcome]]
 
@@ -38,12 +40,12 @@ def ingest(
       progress: a bar on stderr.
 
     Raises:
-      ValueError: nobody's files can be used.
+      ValueError: nobody's files can be used, or they hold no window.
       FileExistsError: `out` holds something else or was made with other settings.
       OSError: the disk is full, another process is writing to `out`, or a worker died.
     """
     _claim(people, settings, out)
-    with only_one(out):
+    with locked(out):
         sweep(out)
         (out / MANIFEST).unlink(missing_ok=True)  # what it says would no longer be so
         try:
@@ -54,6 +56,24 @@ def ingest(
             raise
         manifest = complete(people, settings, out)
     return manifest, found
+
+
+def begin(people: Sequence[Person], settings: IngestSettings, out: Path) -> None:
+    """Makes `out` ready for tasks that will `share` the work: nothing in it counts as done that is not.
+
+    Raises:
+      FileExistsError, OSError: as `ingest`.
+    """
+    _claim(people, settings, out)
+    with locked(out):
+        sweep(out)
+        (out / MANIFEST).unlink(missing_ok=True)
+        for person in people:
+            (out / FAILED / f"{person.name}.json").unlink(missing_ok=True)
+            with contextlib.suppress(ValueError, OSError):  # the task's business
+                if existing(person, settings, out, intact=False):
+                    continue
+            sidecar_path(out, person.name).unlink(missing_ok=True)
 
 
 def share(
@@ -69,14 +89,13 @@ def share(
     """
     _claim(people, settings, out)
     mine = people[number::of]
-    with _one_of_several(out) as handle:
+    with locked(out, shared=True, patience_s=PATIENCE_S) as handle:  # another one may be writing the manifest
+        (out / MANIFEST).unlink(missing_ok=True)
         for person in mine:
             _sweep_one(out, person.name)
         found = _watched(engine(mine, settings, out), len(mine), progress=False)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return None, found  # others are still at work
+        if not lock(handle, fcntl.LOCK_EX):  # others are still at work
+            return None, found
         if not all(_is_done(out, person.name) for person in people):
             return None, found
         return complete(people, settings, out), found
@@ -98,16 +117,33 @@ def complete(people: Sequence[Person], settings: IngestSettings, out: Path) -> d
     Raises:
       ValueError: nobody's files can be used, or they hold no window.
     """
-    failed = [note for person in people if (note := read_sidecar(out / FAILED / f"{person.name}.json"))]
-    failed = [{"name": note["name"], "reason": note["reason"]} for note in failed]
-    names = {note["name"] for note in failed}
-    good = [person.name for person in people if person.name not in names]
+    names = {person.name for person in people}
+    for path in (out / FAILED).glob("*.json"):
+        if path.stem not in names:  # of somebody who is no longer among the people
+            path.unlink()
+    failed = []
+    for person in people:
+        if note := read_sidecar(out / FAILED / f"{person.name}.json"):
+            failed.append({"name": note["name"], "reason": note["reason"]})
+        elif not sidecar_path(out, person.name).is_file():
+            reason = f"no result came: does every worker see {out} under this path?"
+            failed.append({"name": person.name, "reason": reason})
+    bad = {note["name"] for note in failed}
+    good = [person.name for person in people if person.name not in bad]
     if not good:
-        raise ValueError(f"none of the {len(people)} recordings can be used; the first: {failed[0]['reason']}")
-    sidecars = (read_sidecar(sidecar_path(out, name)) for name in good)
+        raise ValueError(
+            f"none of the {len(people)} recordings can be used; the first, {failed[0]['name']}: {failed[0]['reason']}"
+        )
     with contextlib.suppress(OSError):
         (out / FAILED).rmdir()  # empty: nobody failed
-    return finish(sidecars, LAYOUT, settings.recorded(), out, failed)
+    return finish((_sidecar(out, name) for name in good), LAYOUT, settings.recorded(), out, failed)
+
+
+def _sidecar(out: Path, name: str) -> dict:
+    path = sidecar_path(out, name)
+    if (sidecar := read_sidecar(path)) is None:
+        raise ValueError(f"{path} cannot be read: delete it and run the same command again")
+    return sidecar
 
 
 def _claim(people: Sequence[Person], settings: IngestSettings, out: Path) -> None:
@@ -139,24 +175,11 @@ def _is_done(out: Path, name: str) -> bool:
 def _sweep_one(out: Path, name: str) -> None:
     """Removes what a killed task was writing of one person."""
     for path in (out / SHARDS / f"{name}{ENDING}", sidecar_path(out, name), out / FAILED / f"{name}.json"):
-        path.with_name(path.name + PARTIAL).unlink(missing_ok=True)
+        for partial in path.parent.glob(f"{glob.escape(path.name)}.*{PARTIAL}"):
+            partial.unlink(missing_ok=True)
 
 
 def _remove_empty(out: Path) -> None:
     for folder in (out / SHARDS, out / FAILED, out):
         with contextlib.suppress(OSError):  # what holds finished recordings stays
             folder.rmdir()
-
-
-@contextlib.contextmanager
-def _one_of_several(out: Path) -> Iterator[int]:
-    """Holds a shared lock on the folder, which keeps out a call that wants it alone; yields the handle."""
-    handle = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OSError(f"{out} is being written by another process: wait for it or choose another --out") from None
-        yield handle
-    finally:
-        os.close(handle)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-TASK, FIRST, LAST, STEP = (f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "MIN", "MAX", "STEP"))
+ID, FIRST, LAST, STEP, COUNT = (f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "MIN", "MAX", "STEP", "COUNT"))
 
 
 class Task(NamedTuple):
@@ -19,14 +19,22 @@ class Task(NamedTuple):
 
 
 def task(environ: Mapping[str, str]) -> Task | None:
-    """This process' place in a SLURM array; None outside of one."""
-    if TASK not in environ:
+    """This process' place in a SLURM array; None outside of one.
+
+    Raises:
+      ValueError: an array with holes, such as --array=3,5, whose tasks would share the people in another way.
+    """
+    if ID not in environ:
         return None
-    number, first, last, step = (
-        int(environ.get(name, default))
-        for name, default in zip((TASK, FIRST, LAST, STEP), (0, 0, environ[TASK], 1), strict=True)
-    )
-    return Task((number - first) // step, (last - first) // step + 1)
+    number = int(environ[ID])
+    first, last, step = (int(environ.get(name, default)) for name, default in ((FIRST, 0), (LAST, number), (STEP, 1)))
+    found = Task((number - first) // step, (last - first) // step + 1)
+    if (count := int(environ.get(COUNT, found.of))) != found.of:
+        raise ValueError(
+            f"the array has {count} tasks between {first} and {last}, expected {found.of} without holes: submit all of "
+            "them again, those who are done are not done again"
+        )
+    return found
 
 
 def submit(command: Sequence[str], tasks: int, options: Sequence[str]) -> str:

@@ -77,11 +77,19 @@ def test_segments_lose_what_was_not_worn():
     ]
 
 
-def test_spans_not_worn_are_long_rests_without_a_gap():
+def test_spans_not_worn_are_long_rests():
     span = np.concatenate([np.arange(100, 112), np.arange(200, 204)])
     std = np.full((16, 3), 0.02)
     std[2:8] = std[10:16] = 0.005
     std[4, 1] = 0.014  # one axis is enough
     assert (~worn_spans(span, std, minutes=0.5)).nonzero()[0].tolist() == [5, 6, 7, 12, 13, 14, 15]
     assert worn_spans(span, std, minutes=5).all()
+    assert worn_spans(span, std, minutes=0).all()
     assert worn_spans(span[:0], std[:0], 90).shape == (0,)
+
+
+@pytest.mark.parametrize(("lacking", "together"), [(59, True), (60, False)])
+def test_a_rest_goes_on_over_gaps_of_up_to_ten_minutes(lacking, together):
+    span = np.concatenate([np.arange(10), np.arange(10 + lacking, 30 + lacking)])
+    worn = worn_spans(span, np.zeros((30, 3)), minutes=(30 + lacking) / 6)
+    assert worn.any() != together and worn.all() != together

@@ -56,7 +56,7 @@ def test_without_a_table_each_file_is_a_person_at_the_wrist(folder, tmp_path, ca
         (["--daytime=7-27"], "daytime is 7-27"),
         (["--max-clipped=2"], "max_clipped is 2.0, expected a share"),
         (["--sensors=hip"], "sensors are hip, expected some of back, thigh, wrist"),
-        (["--sensors=thigh"], "place is 'back', expected one of thigh"),
+        (["--sensors=wrist"], "holds no row of wrist (--sensors)"),
         (["--tasks=3"], "--tasks is 3 with --engine local"),
         (["--workers=0"], "--workers is 0"),
         (["--engine=beam", "--workers=2"], "--workers is 2 with --engine beam"),
@@ -83,17 +83,53 @@ def test_nobody_can_be_used(tmp_path, capsys):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.cwa").write_bytes(b"nothing")
     assert ingest.main([f"--input={tmp_path / 'raw'}", f"--out={tmp_path / 'out'}", "--workers=1"]) == 2
-    assert "none of the 1 recordings can be used; the first: " in capsys.readouterr().err
+    assert "none of the 1 recordings can be used; the first, a: a.cwa: no Axivity .cwa file" in capsys.readouterr().err
 
 
 def test_a_task_of_an_array_does_its_share(folder, tmp_path, capsys, monkeypatch):
     for name, value in (("ID", 1), ("MIN", 0), ("MAX", 1), ("STEP", 1)):
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
     assert ingest.main(flags(folder, tmp_path / "out", "--engine=slurm")) == 0
-    assert capsys.readouterr().out == "1 recordings: 0 written, 1 failed\n"  # the other task writes the manifest
+    assert "1 recordings: 0 written, 1 failed\nno manifest yet" in capsys.readouterr().out
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     assert ingest.main(flags(folder, tmp_path / "out", "--engine=slurm")) == 0
     assert "windows (60 s)" in capsys.readouterr().out
+
+
+def test_submitting_checks_first_and_makes_room(folder, tmp_path, capsys, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho Submitted batch job 7\n")
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", str(sbatch.parent), prepend=":")
+    out = tmp_path / "out"
+    assert ingest.main(flags(folder, out, "--workers=1")) == 0
+    assert ingest.main(flags(folder, out, "--engine=slurm", "--rate=30")) == 2
+    assert "was prepared with rate_hz 50 (now 30)" in capsys.readouterr().err and (out / "manifest.json").exists()
+    assert ingest.main(flags(folder, out, "--engine=slurm")) == 0
+    assert capsys.readouterr().out.endswith("Submitted batch job 7\n")
+    assert sorted(contents(out)) == ["movement.npz", "normalization.npz", "shards/p.array_record", "shards/p.json"]
+
+
+def test_a_folder_that_is_not_mounted(folder, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = [f"--input={empty}", f"--pairs={folder / 'pairs.csv'}", f"--out={tmp_path / 'out'}", "--window=60"]
+    assert ingest.main(command) == 2
+    assert "none of the 4 files is there, is the folder mounted?" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("always:.*is not in")  # the command line shows it
+def test_a_file_that_is_not_there_is_said_before_the_run(folder, tmp_path, capsys):
+    table = tmp_path / "pairs.csv"
+    table.write_text((folder / "pairs.csv").read_text().replace("q_thigh.cwa", "q_tihgh.cwa"))
+    command = [f"--input={folder / 'raw'}", f"--pairs={table}", f"--out={tmp_path / 'out'}", "--window=60"]
+    assert ingest.main([*command, "--workers=1"]) == 0
+    said = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    warned, *_, failed = [line for line in said if "q_tihgh" in line]
+    assert warned.startswith("selfpab ingest: warning: ") and "line 5: q_tihgh.cwa is not in" in warned
+    assert "did you mean q_thigh.cwa?" in warned and "q failed: q_tihgh.cwa not in " in failed
 
 
 def test_help_does_not_import_numpy(folder):

@@ -99,10 +99,11 @@ def test_the_line_leaves_out_what_disagrees(monkeypatch):
     assert (lag.from_us, lag.until_us) == ((START - 14 * 3600) * 1_000_000, (START + 28 * 3600) * 1_000_000)
 
 
-def test_half_of_the_clear_chunks_must_agree(monkeypatch):
+def test_three_quarters_of_the_clear_chunks_must_agree(monkeypatch):
     lag = lags(monkeypatch, [50, 0, -40, 0, 30, 0, -40, 0, 50])
     assert lag.status == "only 4 of 9 chunks with a clear lag agree on it" and lag.offset_s == 0
-    assert lags(monkeypatch, [50, 0, -40, 0, 0, 0, -40, 0, 50]).status == "aligned"
+    assert lags(monkeypatch, [50, 0, -40, 0, 0, 0, 0, 0, 50]).status.startswith("only 6 of 9")
+    assert lags(monkeypatch, [50, 0, 0, 0, 0, 0, 0, 0, 50]).status == "aligned"
 
 
 def test_what_repeats_itself_has_no_clear_lag():

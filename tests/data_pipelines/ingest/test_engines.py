@@ -1,15 +1,18 @@
 """One result whatever runs it: processes, tasks, a pipeline; killed in between or not."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from data_pipelines.ingest import run
+from data_pipelines.folder import locked
+from data_pipelines.ingest import one, processing, run
 from data_pipelines.ingest.one import attempt
 from tests.data_pipelines.ingest.conftest import SETTINGS, contents
 
@@ -80,8 +83,9 @@ def test_a_task_leaves_the_manifest_to_one_that_is_still_at_work(persons, tmp_pa
     assert manifest["subjects"] == 3
 
 
-def test_alone_and_as_a_task_exclude_each_other(persons, tmp_path):
+def test_alone_and_as_a_task_exclude_each_other(persons, tmp_path, monkeypatch):
     out = tmp_path / "out"
+    monkeypatch.setattr(run, "PATIENCE_S", 0)
 
     def meanwhile(people, settings, folder):
         with pytest.raises(OSError, match="by another process"):
@@ -121,16 +125,69 @@ def test_killed_in_the_middle_and_run_again(cohort, whole, tmp_path, how, after)
 
 
 def test_a_defect_in_one_recording_stops_no_other(persons, tmp_path, monkeypatch):
-    from data_pipelines.ingest import one
-
     def broken(*_):
         raise IndexError("index 7 is out of bounds")
 
     (tmp_path / "failed").mkdir()
-    monkeypatch.setattr(one, "survey", broken)
+    monkeypatch.setattr(processing, "survey", broken)
     outcome = attempt(persons[0], SETTINGS, tmp_path)
-    assert outcome.reason == "a: unexpected IndexError (index 7 is out of bounds)"
+    assert outcome.reason == "unexpected IndexError (index 7 is out of bounds)"
     assert "Traceback" in (tmp_path / "failed" / "a.json").read_text()
     monkeypatch.setenv("SELFPAB_DEBUG", "1")
     with pytest.raises(IndexError):
         attempt(persons[0], SETTINGS, tmp_path)
+
+
+def test_a_full_disk_is_nobodys_failure(persons, whole, tmp_path, monkeypatch):
+    out, store = tmp_path / "out", one.store
+
+    def full(name, *rest):
+        if name == "b":
+            raise OSError(errno.ENOSPC, "No space left on device", str(out / "shards" / "b.array_record"))
+        return store(name, *rest)
+
+    monkeypatch.setattr(one, "store", full)
+    with pytest.raises(OSError, match="No space left"):
+        run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    assert not (out / "manifest.json").exists() and not (out / "failed" / "b.json").exists()
+    monkeypatch.setattr(one, "store", store)
+    run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    assert contents(out) == contents(whole)
+
+
+def test_a_worker_that_writes_elsewhere_is_noticed(persons, tmp_path):
+    out = tmp_path / "out"
+
+    def elsewhere(people, settings, folder):
+        yield from run.local(1)(people[:1], settings, folder)
+
+    manifest, _ = run.ingest(persons, SETTINGS, out, elsewhere, progress=False)
+    assert [entry["name"] for entry in manifest["recordings"]] == ["a"]
+    assert all("does every worker see" in one["reason"] for one in manifest["failed"]) and len(manifest["failed"]) == 3
+
+
+def test_an_array_begins_with_what_is_not_done(persons, whole, tmp_path):
+    out = tmp_path / "out"
+    run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    sidecar = out / "shards" / "c.json"
+    sidecar.write_text(sidecar.read_text().replace('"stamp": "', '"stamp": "0'))  # of another file
+    (out / "shards" / "b.array_record.elsewhere-7.partial").touch()
+    run.begin(persons, SETTINGS, out)
+    left = {"movement.npz", "normalization.npz", "shards/c.array_record"}
+    left |= {f"shards/{name}.{end}" for name in "ab" for end in ("json", "array_record")}
+    assert set(contents(out)) == left
+    first, _ = run.share(persons, SETTINGS, out, run.local(1), 0, 2)
+    assert first is None  # broken and c are not done, whatever lies there from before
+    second, found = run.share(persons, SETTINGS, out, run.local(1), 1, 2)
+    assert second is not None and contents(out) == contents(whole)
+
+
+def test_a_task_waits_for_the_one_that_writes_the_manifest(persons, tmp_path):
+    out = tmp_path / "out"
+    run.begin(persons, SETTINGS, out)
+    with ThreadPoolExecutor(1) as pool:
+        with locked(out):
+            waiting = pool.submit(run.share, persons, SETTINGS, out, run.local(1), 0, 1)
+            time.sleep(1)
+            assert not waiting.done() and not list((out / "shards").iterdir())
+        assert waiting.result(timeout=30)[0]["subjects"] == 3

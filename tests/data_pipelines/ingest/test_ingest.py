@@ -183,7 +183,7 @@ def test_a_rerun_does_only_what_is_missing_and_mends_what_failed(cohort, tmp_pat
     ("change", "words"),
     [
         (lambda p: dataclasses.replace(p, sensors=p.sensors[:1]), "no file of the thigh sensor"),
-        (lambda p: dataclasses.replace(p, folder=p.folder / "no"), "No such file"),
+        (lambda p: dataclasses.replace(p, folder=p.folder / "no"), "a_back.cwa and a_thigh.cwa not in "),
     ],
 )
 def test_reasons(persons, tmp_path, change, words):
@@ -191,6 +191,47 @@ def test_reasons(persons, tmp_path, change, words):
     outcome = attempt(change(persons[0]), SETTINGS, tmp_path)
     assert words in outcome.reason and not outcome.written
     assert json.loads((tmp_path / "failed" / "a.json").read_text()) == {"name": "a", "reason": outcome.reason}
+
+
+def test_raw_files_that_are_gone_undo_nothing(cohort, persons, tmp_path):
+    out = tmp_path / "out"
+    run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    before = contents(out)
+    gone = [dataclasses.replace(person, folder=tmp_path / "unmounted") for person in persons]
+    manifest, found = run.ingest(gone, SETTINGS, out, run.local(1), progress=False)
+    assert not any(one.written for one in found) and manifest["subjects"] == 3
+    after = contents(out)
+    assert {name for name in after if after[name] != before[name]} == {"manifest.json", "failed/broken.json"}
+    back, thigh = gone[0].sensors
+    other = dataclasses.replace(gone[0], sensors=(dataclasses.replace(back, file="x.cwa"), thigh))
+    assert "x.cwa and a_thigh.cwa not in" in attempt(other, SETTINGS, out).reason
+
+
+def test_who_breaks_loses_what_was_made_of_other_bytes(cohort, tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    for name in ("a_back.cwa", "a_thigh.cwa"):
+        (raw / name).write_bytes((cohort / "raw" / name).read_bytes())
+    (tmp_path / "pairs.csv").write_text("file,person,place\na_back.cwa,a,back\na_thigh.cwa,a,thigh\n")
+    persons = people.from_table(raw, tmp_path / "pairs.csv", SETTINGS.cut.sensors)
+    run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    (raw / "a_thigh.cwa").write_bytes(b"broken now")
+    with pytest.raises(ValueError, match="none of the 1 recordings can be used; the first, a: a_thigh.cwa: "):
+        run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    assert list(contents(out)) == ["failed/a.json", "movement.npz", "normalization.npz"]
+
+
+def test_notes_of_people_who_are_no_longer_there_go(persons, tmp_path):
+    out = tmp_path / "out"
+    run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    run.ingest([one for one in persons if one.name != "broken"], SETTINGS, out, run.local(1), progress=False)
+    assert not (out / "failed").exists()
+
+
+def test_nothing_but_short_says_so(persons, tmp_path):
+    long = dataclasses.replace(SETTINGS, cut=dataclasses.replace(SETTINGS.cut, window_s=900.0, stride_s=900.0))
+    with pytest.raises(ValueError, match=r"is left out \(.*short 2,21\d s\): choose a shorter --window"):
+        run.ingest(persons, long, tmp_path / "out", run.local(1), progress=False)
 
 
 @pytest.mark.parametrize("start", ["2020-03-02T12:00:00", "2024-03-02T12:00:00"])

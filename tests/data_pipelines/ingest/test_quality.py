@@ -108,12 +108,26 @@ def test_nonwear_of_constructed_days():
         assert [(s.start / rate, s.stop / rate) for s in runs_of(flags & WORN == 0)] == expected
 
 
-def test_stillness_on_both_sides_of_a_gap_is_two_rests():
-    counts = np.zeros((3, 5 * 60 * 200), np.int16)
+@pytest.mark.parametrize(("minutes", "worn"), [(5, False), (15, True)])
+def test_stillness_goes_on_over_brief_gaps_and_ends_at_long_ones(minutes, worn):
+    """100 minutes, a gap, 60 minutes at 5 Hz; two hours of stillness are non-wear."""
+    counts = np.zeros((3, 5 * 60 * (160 + minutes)), np.int16)
     flags = np.full(counts.shape[1], MEASURED, np.uint8)
-    flags[5 * 60 * 100 : 5 * 60 * 101] = 0
-    mark_worn(counts, flags, 1 / 4096, Rules(rate_hz=5, window=50, nonwear_min=100))
-    assert not (flags[: 5 * 60 * 100] & WORN).any() and (flags[5 * 60 * 101 :] & WORN).all()
+    gap = slice(5 * 60 * 100 + 7, 5 * 60 * (100 + minutes) - 7)  # not on the borders of 10 s
+    flags[gap] = 0
+    counts[:, gap] = 30_000  # nobody looks at what was not measured
+    mark_worn(counts, flags, 1 / 4096, Rules(rate_hz=5, window=50, nonwear_min=120))
+    assert not (flags[gap] & WORN).any()
+    measured = flags & MEASURED != 0
+    assert ((flags[measured] & WORN != 0) == worn).all()
+
+
+def test_a_rest_at_the_end_that_fills_no_ten_seconds():
+    counts = np.zeros((3, 5 * 65), np.int16)
+    counts[0, :100] = np.random.default_rng(0).integers(-900, 900, 100)
+    flags = np.full(325, MEASURED, np.uint8)
+    mark_worn(counts, flags, 1 / 4096, Rules(rate_hz=5, window=50, nonwear_min=0.5))
+    assert (flags & WORN != 0).nonzero()[0].tolist() == list(range(100))
 
 
 def test_runs_and_shares():

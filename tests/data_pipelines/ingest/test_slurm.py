@@ -17,6 +17,12 @@ def test_the_place_of_a_task(number, first, last, step, expected):
     assert slurm.task({f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in values}) == expected
 
 
+def test_an_array_with_holes_would_leave_people_out():
+    array = {"ID": 3, "MIN": 3, "MAX": 5, "STEP": 1, "COUNT": 2}
+    with pytest.raises(ValueError, match="the array has 2 tasks between 3 and 5, expected 3 without holes"):
+        slurm.task({f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in array.items()})
+
+
 def test_outside_of_an_array_there_is_none():
     assert slurm.task({"SLURM_JOB_ID": "7"}) is None
 
