@@ -59,6 +59,28 @@ class Cohort:
         return np.cumsum(shuffled[shuffled > 0])
 
 
+class RawFiles(NamedTuple):
+    """What was found in the raw files of an ingested folder, and decided about them.
+
+    Attributes:
+      files: how many there are; of these
+      calibrated: those whose gain was corrected.
+      orientations: how many have each status, see `ingest.flips`.
+      bad_files, bad_blocks: those with blocks that could not be read, and how many blocks that were.
+      paired, aligned: recordings in which clocks were compared, and those in which all of them were aligned.
+      equal: names of files of the same content, by content.
+    """
+
+    files: int
+    calibrated: int
+    orientations: dict[str, int]
+    bad_files: int
+    bad_blocks: int
+    paired: int
+    aligned: int
+    equal: list[tuple[str, ...]]
+
+
 class Subset(NamedTuple):
     """The first windows of a subset's order: `windows` of them, of so many `subjects`."""
 
@@ -74,11 +96,10 @@ def describe(manifest: Mapping) -> Cohort:
     number = {name: at for at, name in enumerate(sorted({entry["subject"] for entry in entries}))}
     hours, dropped, recorded = np.zeros(len(number)), Counter(), 0.0
     for entry in entries:
-        seconds, reasons = _recorded(entry, manifest["sample_rate_hz"])
+        seconds, in_windows, reasons = seconds_of(entry, manifest["sample_rate_hz"])
         recorded += seconds
         dropped.update(reasons)
-        if entry["windows"]:  # else what is left of the difference is rounding
-            hours[number[entry["subject"]]] += (seconds - sum(reasons.values())) / 3600
+        hours[number[entry["subject"]]] += in_windows / 3600
     wear = _known(entries, "wear_s")
     by_day = _known(entries, "days")
     by_hour = _known(entries, "window_hours")
@@ -97,6 +118,40 @@ def describe(manifest: Mapping) -> Cohort:
         by_hour=None if by_hour is None else np.sum(by_hour, axis=0, dtype=np.int64),
         device_rates=None if rates is None else dict(sorted(Counter(rates).items())),
         failed=None if failed is None else {one["name"]: one["reason"] for one in failed},
+    )
+
+
+def seconds_of(entry: Mapping, rate_hz: int) -> tuple[float, float, Mapping[str, float]]:
+    """Seconds of a recording: recorded, in windows, and in none by reason; see `Cohort`."""
+    recorded, reasons = entry.get("recorded_s"), entry.get("dropped")
+    if reasons is None:
+        idle = entry["nonwear_s"]
+        recorded = entry["samples"] / rate_hz
+        reasons = {"non-wear": idle, "short": max(0.0, entry["dropped_s"] - idle)}
+    # Without a window what is left of the difference is rounding.
+    return recorded, recorded - sum(reasons.values()) if entry["windows"] else 0.0, reasons
+
+
+def raw_files(manifest: Mapping) -> RawFiles | None:
+    """The numbers of the raw files; None where the manifest does not know what was decided about each."""
+    by_recording = [entry["source"] for entry in manifest["recordings"] if isinstance(entry["source"], list)]
+    sources = [source for some in by_recording for source in some]
+    if len(by_recording) < len(manifest["recordings"]) or not all("calibration" in source for source in sources):
+        return None
+    clocks = [[one["clock"] for one in some if one["clock"] is not None] for some in by_recording]
+    by_content: dict[tuple[int, int], list[str]] = {}
+    for source in sources:
+        by_content.setdefault((source["bytes"], source["crc32"]), []).append(source["file"])
+    bad = [source["bad_blocks"] for source in sources if source["bad_blocks"]]
+    return RawFiles(
+        files=len(sources),
+        calibrated=sum(source["calibration"] == "calibrated" for source in sources),
+        orientations=dict(Counter(source["orientation"] for source in sources)),
+        bad_files=len(bad),
+        bad_blocks=sum(bad),
+        paired=sum(map(bool, clocks)),
+        aligned=sum(bool(found) and set(found) == {"aligned"} for found in clocks),
+        equal=[tuple(names) for names in by_content.values() if len(names) > 1],
     )
 
 
@@ -129,14 +184,6 @@ def subsets(manifest: Mapping, amounts: Sequence[float]) -> list[Subset]:
             if 1 <= windows <= len(order):
                 found.append(Subset(hours, by, windows, int(touched[windows - 1])))
     return sorted(found, key=lambda subset: subset.hours)
-
-
-def _recorded(entry: Mapping, rate_hz: int) -> tuple[float, Mapping[str, float]]:
-    """Seconds recorded, and those of them in no window by reason."""
-    if "dropped" in entry:
-        return entry["recorded_s"], entry["dropped"]
-    idle = entry["nonwear_s"]
-    return entry["samples"] / rate_hz, {"non-wear": idle, "short": max(0.0, entry["dropped_s"] - idle)}
 
 
 def _known(entries: Sequence[Mapping], field: str) -> list | None:

@@ -19,6 +19,8 @@ from data_pipelines.manifest import (
     NORMALIZATION,
     PARTIAL,
     VERSION,
+    draft,
+    file_crc32,
     json_lines,
     manifest_hash,
     npz_bytes,
@@ -124,7 +126,9 @@ def finish(
     if windows == 0:
         raise ValueError(_no_window(entries, recorded))
     normalization_crc = write_atomically(out / NORMALIZATION, npz_bytes(moments.statistics(merged)))
-    movement_crc = write_atomically(out / MOVEMENT, npz_bytes({"movement": np.concatenate(moved, dtype=np.float32)}))
+    with draft(out / MOVEMENT) as partial, partial.open("wb") as file:  # gigabytes of a large cohort's short windows
+        np.savez(file, allow_pickle=False, movement=np.concatenate(moved, dtype=np.float32))
+    movement_crc = file_crc32(out / MOVEMENT)
     labels = {int(code): name for entry in entries for code, name in entry["labels"].items()}
     manifest = {
         "version": VERSION,

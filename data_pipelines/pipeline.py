@@ -165,7 +165,7 @@ class _Shards:
             )
         for recording in self._places.recordings:
             if not (self._folder / recording["shard"]).is_file():
-                raise FileNotFoundError(f"{self._folder / recording['shard']} is missing: run `selfpab prepare` again")
+                raise FileNotFoundError(f"{self._folder / recording['shard']} is missing: run the command that wrote it again")
 
     def read(self, numbers: Sequence[int], draws: Sequence[int] | None = None, rows: int | None = None) -> Batch:
         """The windows `numbers` as a batch, moved by `draws`; `rows` pads it with zero windows of scale 1."""
@@ -190,7 +190,7 @@ class _Shards:
             which = f"record {first}" if first == last else f"records {first} to {last}"
             raise ValueError(
                 f"{self._folder / self._places.recordings[place.recording]['shard']}, {which}: cannot be read "
-                f"({error}); delete the shard and run `selfpab prepare` again"
+                f"({error}); delete the shard and run the command that wrote it again"
             ) from error
         return counts, scale
 

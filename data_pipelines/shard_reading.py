@@ -47,11 +47,12 @@ def read_shard(path: Path) -> Shard:
     reader = ArrayRecordReader(str(path))
     parts = [decode_block(record) for record in reader.read_all()]
     reader.close()
+    nothing = np.zeros((3 * len(settings["sensors"]), 0), np.int16)
     lengths = [length for length, repeats in entry["stretches"] for _ in range(repeats)]
     ends = np.cumsum([0, *lengths])
     numbers = np.concatenate([np.arange(start, start + counts.shape[1]) for counts, _, start in parts] or [[]])
     return Shard(
-        counts=np.concatenate([counts for counts, _, _ in parts], axis=1) if parts else np.zeros((0, 0), np.int16),
+        counts=np.concatenate([nothing, *(counts for counts, _, _ in parts)], axis=1),
         stretches=[slice(int(first), int(last)) for first, last in zip(ends[:-1], ends[1:], strict=True)],
         time=entry["start_us"] + np.rint(numbers * (1e6 / settings["rate_hz"])).astype(np.int64),
         clipped=entry["clipped"],

@@ -1,8 +1,10 @@
 """Whether a prepared folder is what its manifest says: every file read again, every shard's records counted."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 from array_record.python.array_record_module import ArrayRecordReader
@@ -12,6 +14,8 @@ from data_pipelines.manifest import MOVEMENT, NORMALIZATION, file_crc32, read_ma
 from data_pipelines.shards import LABELLED, SHARDS
 
 LISTED = 20  # files named in one error
+
+Check = Callable[[Path], str]  # what is wrong with the file there, or an empty string
 
 
 class DamagedFiles(ValueError):
@@ -26,21 +30,22 @@ def verify(folder: str | Path, workers: int | None = None, progress: bool = Fals
       progress: a bar on stderr.
 
     Raises:
-      DamagedFiles: naming those that are missing, differ from their checksum or hold another number of records.
+      DamagedFiles: naming those that are missing, differ from their checksum or hold another number of records, and
+        sidecars that cannot be read or say something else than the manifest.
       FileNotFoundError, ValueError: as `read_manifest`; workers below 1.
     """
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers is {workers}, expected at least 1")
-    folder, manifest = Path(folder), read_manifest(folder)
-    expected, records = _checksums(manifest), _records(manifest)
+    folder = Path(folder)
+    expected = _checks(read_manifest(folder))
     size, damaged = 0, {}
     with (
         ThreadPoolExecutor(workers) as pool,
         tqdm(total=len(expected), desc="verify", unit="file", disable=not progress) as bar,
     ):
         try:
-            jobs = {pool.submit(_check, folder / name, crc, records.get(name)): name for name, crc in expected.items()}
+            jobs = {pool.submit(_examine, folder / name, check): name for name, check in expected.items()}
             for job in as_completed(jobs):
                 read, wrong = job.result()
                 size += read
@@ -67,46 +72,60 @@ def unnamed(folder: str | Path) -> list[str]:
     Raises:
       FileNotFoundError, ValueError: as `read_manifest`.
     """
-    folder, manifest = Path(folder), read_manifest(folder)
-    named = set(_checksums(manifest)) | {f"{SHARDS}/{entry['name']}.json" for entry in manifest["recordings"]}
+    folder = Path(folder)
+    named = set(_checks(read_manifest(folder)))
     found = (path for part in (SHARDS, LABELLED) for path in (folder / part).glob("*"))
     return sorted({path.relative_to(folder).as_posix() for path in found} - named)
 
 
-def _checksums(manifest: Mapping) -> dict[str, int]:
-    """CRC-32 of every file that the manifest names."""
-    expected = {NORMALIZATION: manifest["normalization_crc32"], MOVEMENT: manifest["movement_crc32"]}
-    for entry in manifest["recordings"]:
-        expected[entry["shard"]] = entry["crc32"]
-        if entry["labelled"]:
-            expected[entry["labelled"]] = entry["labelled_crc32"]
-    return expected
-
-
-def _records(manifest: Mapping) -> dict[str, int]:
-    """Number of records of every shard: the blocks of its stretches."""
-    block = manifest["settings"]["block_samples"]
-    return {
-        entry["shard"]: sum(count * -(-samples // block) for samples, count in entry["stretches"])
-        for entry in manifest["recordings"]
+def _checks(manifest: Mapping) -> dict[str, Check]:
+    """What every file of the folder has to pass, by its name."""
+    settings = manifest["settings"]
+    checks: dict[str, Check] = {
+        NORMALIZATION: partial(_content, manifest["normalization_crc32"]),
+        MOVEMENT: partial(_content, manifest["movement_crc32"]),
     }
+    for entry in manifest["recordings"]:
+        blocks = sum(count * -(-samples // settings["block_samples"]) for samples, count in entry["stretches"])
+        checks[entry["shard"]] = partial(_shard, entry["crc32"], blocks)
+        checks[f"{SHARDS}/{entry['name']}.json"] = partial(_sidecar, entry, settings)
+        if entry["labelled"]:
+            checks[entry["labelled"]] = partial(_content, entry["labelled_crc32"])
+    return checks
 
 
-def _check(path: Path, crc: int, records: int | None) -> tuple[int, str]:
+def _examine(path: Path, check: Check) -> tuple[int, str]:
     """Bytes of the file, and what is wrong with it, or an empty string."""
     try:
-        size = path.stat().st_size
-        if file_crc32(path) != crc:
-            return size, "its checksum differs"
-        if records is None:
-            return size, ""
-        reader = ArrayRecordReader(str(path))
-        found = reader.num_records()
-        reader.close()
+        return path.stat().st_size, check(path)
     except FileNotFoundError:
         return 0, "missing"
     except OSError as error:
         return 0, f"cannot be read, {error.strerror}"
+
+
+def _content(crc: int, path: Path) -> str:
+    return "" if file_crc32(path) == crc else "its checksum differs"
+
+
+def _shard(crc: int, records: int, path: Path) -> str:
+    if wrong := _content(crc, path):
+        return wrong
+    try:
+        reader = ArrayRecordReader(str(path))
+        found = reader.num_records()
+        reader.close()
     except RuntimeError:  # what array_record raises
-        return size, "it is no file of records"
-    return size, "" if found == records else f"it holds {found} records, expected {records}"
+        return "it is no file of records"
+    return "" if found == records else f"it holds {found} records, expected {records}"
+
+
+def _sidecar(entry: Mapping, settings: Mapping, path: Path) -> str:
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        return "it is not readable as JSON"
+    if isinstance(found, dict) and (found.get("entry"), found.get("settings")) == (entry, settings):
+        return ""
+    # What can be read, and names a sound shard, would be kept when the folder is written again.
+    return "it says something else than the manifest: delete it"

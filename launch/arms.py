@@ -60,7 +60,7 @@ def _check_library(config: Mapping, runs: Runs) -> None:
     from data_pipelines.labelled import load_labelled
     from data_pipelines.manifest import read_manifest, read_normalization
     from launch import probe
-    from launch.methods import build, check_fits, check_run
+    from launch.methods import build, check_data, check_fits, check_run
     from selfpab_jax.evaluate.compare import check_names
     from selfpab_jax.evaluate.probe import ProbeConfig
 
@@ -73,6 +73,7 @@ def _check_library(config: Mapping, runs: Runs) -> None:
     labelled, tokens = load_labelled(config["probe_data"])[0], {}
     for (arm, _), run in runs.items():
         if arm not in tokens:
+            check_data(run, manifest, folder)
             method = build(run, normalization)
             check_run(method, manifest, run["data"])
             check_fits(method, labelled.channels, labelled.rate_hz, config["probe_data"])

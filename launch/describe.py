@@ -20,25 +20,31 @@ def _describe(argv: Sequence[str] | None) -> None:
     parser.add_argument("--figure", metavar="FILE.png", help="draw a picture, too")
     files = "write a line for each raw file: device, bad blocks, gaps, calibration, orientation, clock"
     parser.add_argument("--files", metavar="FILE.csv", type=Path, help=files)
+    people = "write a line for each recording: hours recorded, worn, in windows and lost by reason, and days"
+    parser.add_argument("--people", metavar="FILE.csv", type=Path, help=people)
     parser.add_argument("--hours", metavar="H,H", help="what subsets of so many hours hold, such as 10,100,1000")
     flags = parser.parse_args(argv)
     amounts, figure = _amounts(flags.hours), flags.figure and Path(flags.figure)
     if figure and figure.suffix.lower() != ".png":
         raise ValueError(f"--figure is {figure}, expected a name that ends in .png")
-    for flag, path in (("figure", figure), ("files", flags.files)):
+    for flag, path in (("figure", figure), ("files", flags.files), ("people", flags.people)):
         if path and Path(flags.folder).resolve() in path.resolve().parents:
             raise ValueError(f"--{flag}: {path} lies in the prepared folder, expected a place outside of it")
     from data_pipelines.describe import describe
     from data_pipelines.ingest.files_table import files_table
     from data_pipelines.manifest import read_manifest, write_atomically
+    from data_pipelines.people_table import people_table
     from launch.described import subset_table, table
 
     manifest = read_manifest(flags.folder)
     cohort = describe(manifest)
+    tables = {flags.files: files_table(flags.folder, manifest)} if flags.files else {}
+    tables |= {flags.people: people_table(manifest)} if flags.people else {}
     print(table(manifest, cohort))
-    if flags.files:
-        write_atomically(flags.files, files_table(flags.folder, manifest).encode())
-        print(f"\n{flags.files}")
+    for path, text in tables.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+        print(f"\n{path}")
     if amounts:
         print("\n" + subset_table(manifest, amounts))
     if not figure:

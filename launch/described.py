@@ -33,10 +33,38 @@ def table(manifest: dict, cohort) -> str:
     if cohort.device_rates is not None:
         files = (f"{rate:g} Hz ({count:,} files)" for rate, count in cohort.device_rates.items())
         rows["device rates"] = ", ".join(files)
+    rows |= _raw(manifest)
     lines = [f"{name:<20}{value}" for name, value in rows.items()]
     lines += [f"  failed: {name}: {why}" for name, why in list((cohort.failed or {}).items())[:FAILED_SHOWN]]
     more = len(cohort.failed or {}) - FAILED_SHOWN
     return "\n".join(lines + ([f"  failed: and {more:,} more, see `failed` of manifest.json"] if more > 0 else []))
+
+
+def _raw(manifest: dict) -> dict[str, str]:
+    """Rows on what was found in raw files and decided about them; none where the manifest does not know."""
+    from data_pipelines.describe import raw_files
+
+    found = raw_files(manifest)
+    if found is None:
+        return {}
+    rows = {"calibrated": f"{found.calibrated:,} of {found.files:,} files"}
+    status = dict(found.orientations)
+    left = {word: status.pop(word, 0) for word in ("as worn", "not checked", "as stated", "undecided")}
+    if left["not checked"] < found.files:
+        others = (f", {word} {left[word]:,}" for word in ("as stated", "undecided") if left[word])
+        rows["turned"] = _count(sum(status.values()), "file") + "".join(others)
+    if found.paired:
+        rows["clocks aligned"] = f"{found.aligned:,} of {found.paired:,} recordings"
+    bad = (_count(found.bad_files, "file"), _count(found.bad_blocks, "block"))
+    rows["bad blocks"] = ", ".join(bad) if found.bad_blocks else "none"
+    if found.equal:
+        more = ", ..." if found.equal != [found.equal[0][:2]] else ""
+        rows["equal files"] = f"{sum(map(len, found.equal)):,}: {' = '.join(found.equal[0][:2])}{more}"
+    return rows
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _share(hours: float, of: float) -> str:
@@ -44,11 +72,17 @@ def _share(hours: float, of: float) -> str:
 
 
 def subset_table(manifest: dict, amounts: Sequence[float]) -> str:
-    """A line for each amount of hours and way to take them, and which amounts are too many or too few."""
+    """A line for each amount of hours and way to take them, and which amounts are too many or too few.
+
+    A single line, saying why, where the data cannot be split.
+    """
     from data_pipelines.describe import SPLIT, subsets, training_side
 
     how, valid, seed = SPLIT
-    most, people = training_side(manifest)
+    try:
+        most, people = training_side(manifest)
+    except ValueError as error:
+        return f"no subsets: {error}"
     found = subsets(manifest, amounts)
     settings = manifest["settings"]
     full = ", overlapping windows in full" if settings["stride_samples"] < settings["window_samples"] else ""

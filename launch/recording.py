@@ -7,12 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipelines import resample
-from data_pipelines.readers import har_csv, hunt4, ukbiobank
+from data_pipelines.manifest import MANIFEST, read_manifest
+from data_pipelines.readers import har_csv, hunt4, raw_files, ukbiobank
 from data_pipelines.shard_reading import read_shard
-from data_pipelines.shards import ENDING
+from data_pipelines.shards import ENDING, SHARDS
 from data_pipelines.windows import quantise, segments
 
 READERS = {"harth": partial(har_csv.read, need_label=False), "hunt4": hunt4.read, "ukbiobank": ukbiobank.read}
+
+RAW = raw_files.AXIVITY + raw_files.GENEACTIV
 
 
 class Counts(NamedTuple):
@@ -35,6 +38,7 @@ def recording_counts(path: Path, layout: str | None, sensors: tuple[str, ...], r
     Raises:
       ValueError, FileNotFoundError: it cannot be used.
     """
+    _check_kind(path)
     if path.name.endswith(ENDING):
         return _of_shard(path, sensors, rate_hz, prepared["scale_g"])
     of_csv = "ukbiobank" if "wrist" in sensors else "harth"
@@ -43,6 +47,21 @@ def recording_counts(path: Path, layout: str | None, sensors: tuple[str, ...], r
     recording = resample.resample(recording, rate_hz, prepared["max_gap_s"])
     counts, clipped = quantise(recording.acceleration, prepared["scale_g"])
     return Counts(counts, segments(recording.time, prepared["max_gap_s"]), recording.time, clipped)
+
+
+def _check_kind(path: Path) -> None:
+    """Raises ValueError for what has to become a shard first, or holds many recordings."""
+    then = "run `selfpab ingest`, then name OUT/shards/NAME.array_record of it"
+    if path.name.lower().endswith(RAW):
+        raise ValueError(f"{path} is a raw sensor file: {then}")
+    if (path / MANIFEST).is_file():
+        if read_manifest(path)["layout"] == "raw":
+            raise ValueError(f"{path} is an ingested folder: name one of its recordings, {path}/{SHARDS}/NAME{ENDING}")
+        raise ValueError(
+            f"{path} is a folder of selfpab prepare, which keeps no times: name the recording that it was made of"
+        )
+    if any(found.name.lower().endswith(RAW) for found in path.glob("*")):
+        raise ValueError(f"{path} is a folder of raw sensor files: {then}")
 
 
 def _of_shard(path: Path, sensors: tuple[str, ...], rate_hz: int, scale_g: float) -> Counts:
@@ -57,4 +76,6 @@ def _of_shard(path: Path, sensors: tuple[str, ...], rate_hz: int, scale_g: float
                 f"{path}: {what}: found {found}, expected {expected} as the encoder was trained on: ingest the raw "
                 "files again with the settings of its data"
             )
+    if not shard.stretches:
+        raise ValueError(f"{path}: there is no window in it, so no token of which there could be features")
     return Counts(shard.counts, shard.stretches, shard.time, shard.clipped)

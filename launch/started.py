@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from data_pipelines.manifest import npz_bytes, read_manifest, read_normalization, write_atomically
 from data_pipelines.splits import split_indices
 from launch import agreement
-from launch.methods import build, check_run
+from launch.methods import build, check_data, check_run
 from launch.run_folder import hold, open_run_folder
 from selfpab_jax.models.depth import COMPUTING
 from selfpab_jax.models.functional import parameter_count, split
@@ -52,8 +52,12 @@ def start(config: dict, workdir: Path, *, resume: bool) -> Start:
         mesh = sharding.make_mesh(sharding.MeshConfig(**config.get("mesh", {})))
         sharding.check_divides(data["batch_size"], mesh, cfg.accumulate)
         if not data["dir"]:
-            raise ValueError("--config.data.dir is missing: name a folder written by `selfpab prepare`")
-        manifest, normalization = read_manifest(data["dir"]), read_normalization(data["dir"])
+            raise ValueError(
+                "--config.data.dir is missing: name a folder written by `selfpab prepare` or `selfpab ingest`"
+            )
+        manifest = read_manifest(data["dir"])
+        check_data(config, manifest, data["dir"])
+        normalization = read_normalization(data["dir"])
         share = (data["split"], data["valid_fraction"], data["split_seed"])
         train, valid = split_indices(manifest, *share, data["hours"] or None, data.get("hours_by", "window"))
     agreement.check_same(config, manifest["hash"])

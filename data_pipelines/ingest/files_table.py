@@ -43,7 +43,8 @@ def _rows(folder: Path, entry: Mapping) -> Iterator[dict]:
     if sidecar is None:
         raise FileNotFoundError(f"{path} does not exist or cannot be read: run selfpab ingest again")
     for place, one in sidecar["sensors"].items():
-        report, calibration, clock = one["report"], one["calibration"], one["clock"] or {}
+        report, calibration, clock = one["report"], one["calibration"], one["clock"] or {"status": None}
+        corrected = clock if clock["status"] == "aligned" else {}  # else its zeros are no measurement
         yield {
             "recording": entry["name"],
             "subject": entry["subject"],
@@ -55,14 +56,19 @@ def _rows(folder: Path, entry: Mapping) -> Iterator[dict]:
             "range_g": one["range_g"],
             "first": str(np.datetime64(report["first_us"], "us")),
             "last": str(np.datetime64(report["last_us"], "us")),
-            **{name: report[name] for name in ("samples", "blocks", "gaps", "clock_jumps", "largest_jump_s")},
-            **{name: round(report[name], 3) for name in ("missing_s", "longest_gap_s")},
+            **{name: report[name] for name in ("samples", "blocks", "gaps", "clock_jumps")},
+            **{name: _round(report[name], 3) for name in ("missing_s", "longest_gap_s", "largest_jump_s")},
             "bad_blocks": "; ".join(f"{count} {reason}" for reason, count in report["bad_blocks"].items()),
             "calibration": calibration["status"],
-            "error_before_g": calibration["error_before_g"],
-            "error_after_g": calibration["error_after_g"],
+            "error_before_g": _round(calibration["error_before_g"], 5),
+            "error_after_g": _round(calibration["error_after_g"], 5),
             "orientation": one["orientation"]["status"],
-            "clock": clock.get("status"),
-            "lag_s": clock.get("offset_s"),
-            "drift_ppm": clock.get("drift_ppm"),
+            "clock": clock["status"],
+            "lag_s": _round(corrected.get("offset_s"), 3),
+            "drift_ppm": _round(corrected.get("drift_ppm"), 2),
         }
+
+
+def _round(value: float | None, digits: int) -> float | None:
+    """None, an empty cell, stays None."""
+    return None if value is None else round(value, digits)

@@ -15,7 +15,7 @@ from launch.benchmarks import feed
 from launch.benchmarks.peak import square_products, training_flop
 from launch.benchmarks.timing import Seconds, in_turns, timed
 from launch.benchmarks.training import Training
-from launch.methods import build, check_run
+from launch.methods import build, check_data, check_run
 from selfpab_jax.objectives.method import Method, acceleration_g
 from selfpab_jax.train import sharding
 
@@ -33,8 +33,10 @@ def measure(
       trace: folder for a profile of the last row.
     """
     with feed.prepared(data, feed.made_up(config)) as folder:
+        manifest = read_manifest(folder)
+        check_data(config, manifest, folder)
         method = build(config, read_normalization(folder))
-        check_run(method, read_manifest(folder), config["data"] | {"dir": str(folder)})
+        check_run(method, manifest, config["data"] | {"dir": str(folder)})
         every = [(mesh, batch) for mesh in found for batch in batches]
         last = [None] * (len(every) - 1) + [trace]
         return [_row(config, method, *one, repeats, folder, to) for one, to in zip(every, last, strict=True)]

@@ -8,6 +8,7 @@ import numpy as np
 from selfpab_jax.evaluate.figures import COLOURS, bare, new_figure, save
 
 NUMBERS = "{x:,.10g}"  # 0.5, 20, 5,000
+DENSE = 1_000  # an axis that spans less has ticks at 1, 2, 5, 10, 20, ..., a longer one at powers of ten
 
 
 def cohort_figure(
@@ -88,12 +89,19 @@ def _by_hour(axes, windows: np.ndarray) -> None:
 
 
 def _cumulative(axes, hours: np.ndarray) -> None:
+    from matplotlib.ticker import NullFormatter, NullLocator
+
     axes.plot(np.arange(1, len(hours) + 1), hours, color=COLOURS[3], marker="o" if len(hours) <= 60 else "", ms=3.5)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.xaxis.set_major_formatter(NUMBERS)
-    axes.yaxis.set_major_formatter(NUMBERS)
+    axes.set_xlim(0.9, 1.1 * max(2, len(hours)))  # no half subjects where there is one
     axes.set_xlabel("subjects, in a random order")
     axes.set_ylabel("hours in their windows")
     bare(axes)
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        if high / low < DENSE:
+            axis.get_major_locator().set_params(subs=(1, 2, 5))
+            axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(NUMBERS)
+        axis.set_minor_formatter(NullFormatter())

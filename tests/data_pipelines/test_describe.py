@@ -1,10 +1,13 @@
 """The numbers of a prepared folder, by hand: hours by person and reason, days, times of day, subsets."""
 
+import zlib
+
 import numpy as np
 import pytest
 
-from data_pipelines.describe import describe, subsets, training_side
+from data_pipelines.describe import describe, raw_files, subsets, training_side
 from data_pipelines.manifest import read_manifest
+from data_pipelines.people_table import people_table
 from data_pipelines.splits import split_indices, window_subjects
 
 SETTINGS = {"window_samples": 15_000, "stride_samples": 15_000}
@@ -63,6 +66,72 @@ def test_a_folder_of_prepare(prepared):
     assert found.dropped_h == pytest.approx({"non-wear": 0, "short": 14_500 / hour})
     assert found.recorded_h == pytest.approx(97_000 / hour)
     assert found.wear_h is found.days is found.by_hour is None
+
+
+def raw_source(file: str, **changes) -> dict:
+    """A file's part of an entry, with what ingest decided about it."""
+    source = {"file": file, "rate_hz": 50.0, "bytes": 1024, "crc32": zlib.crc32(file.encode())}
+    return source | {"calibration": "calibrated", "orientation": "as worn", "clock": None, "bad_blocks": 0} | changes
+
+
+def test_what_was_decided_about_the_files():
+    few = "29 still spans of 10 s apart in posture or time, at least 50 needed"
+    first = [raw_source("a1"), raw_source("a2", orientation="upside down", clock="aligned", bad_blocks=15)]
+    second = [raw_source("b1", calibration=few), raw_source("b2", orientation="inside out", clock="2 chunks")]
+    third = [raw_source("c1", orientation="as stated"), raw_source("c2", orientation="undecided", bad_blocks=2)]
+    twin = [raw_source("d1", crc32=7, bytes=5), raw_source("d2", crc32=7, clock="aligned")]  # of other lengths
+    again = [raw_source("e1", **{name: first[0][name] for name in ("bytes", "crc32")})]
+    entries = [raw_entry(str(n), 1, [], source=one) for n, one in enumerate((first, second, third, twin, again))]
+    found = raw_files(raw_manifest(*entries))
+    assert (found.files, found.calibrated, found.bad_files, found.bad_blocks) == (9, 8, 2, 17)
+    assert found.orientations == {"as worn": 5, "upside down": 1, "inside out": 1, "as stated": 1, "undecided": 1}
+    assert (found.aligned, found.paired) == (2, 3)  # the third recording's clocks were not compared
+    assert found.equal == [("a1", "e1")]
+
+
+def test_three_sensors_are_aligned_if_both_others_are():
+    three = [raw_source("a"), raw_source("b", clock="aligned"), raw_source("c", clock="2 chunks")]
+    found = raw_files(raw_manifest(raw_entry("a", 1, [], source=three)))
+    assert (found.aligned, found.paired) == (0, 1)
+
+
+def test_equal_files_are_all_counted():
+    same = [[raw_source(name, bytes=1, crc32=1)] for name in "abc"] + [
+        [raw_source(name, bytes=1, crc32=2)] for name in "de"
+    ]
+    found = raw_files(raw_manifest(*(raw_entry(str(n), 1, [], source=one) for n, one in enumerate(same))))
+    assert found.equal == [("a", "b", "c"), ("d", "e")]
+
+
+def test_nothing_is_said_of_files_that_nothing_is_known_of(prepared):
+    known, unknown = raw_entry("a", 1, [], source=[raw_source("a")]), raw_entry("b", 1, [])
+    assert raw_files(raw_manifest(known)) and raw_files(raw_manifest(known, unknown)) is None
+    assert raw_files(read_manifest(prepared)) is None
+
+
+def test_a_line_for_each_recording():
+    days = ["2020-01-05", "2020-01-07"]
+    entries = [raw_entry("b", 24, days, name="b1"), raw_entry("b", 0, [], name="b2", dropped={"gap": 5400.0})]
+    head, *lines = people_table(raw_manifest(*entries)).splitlines()
+    assert head == (
+        "recording,subject,hours_recorded,hours_worn,hours_in_windows,windows,days_with_windows,first_day,last_day,"
+        "hours_lost_gap,hours_lost_no_partner,hours_lost_night,hours_lost_short"
+    )
+    assert lines == [
+        "b1,b,3.5,2.0167,2.0,24,2,2020-01-05,2020-01-07,0.25,0.0,1.0,0.25",
+        "b2,b,1.5,0.0167,0.0,0,0,,,1.5,,,",
+    ]
+
+
+def test_a_line_for_each_recording_of_prepare(prepared):
+    head, *lines = people_table(read_manifest(prepared)).splitlines()
+    assert head.endswith("last_day,hours_lost_non_wear,hours_lost_short")
+    # 30,000, 58,000 and 9,000 samples of 50 Hz, as above; 3, 6 and no windows.
+    assert lines == [
+        "S1,S1,0.1667,,0.1667,3,,,,0.0,0.0",
+        "S2,S2,0.3222,,0.2917,5,,,,0.0,0.0306",
+        "S3,S3,0.05,,0.0,0,,,,0.0,0.05",
+    ]
 
 
 def test_the_sum_of_reasons_and_windows_is_what_was_recorded(prepared):

@@ -132,7 +132,7 @@ def test_damage_is_noticed(prepared, tmp_path, name):
     content = bytearray((out / name).read_bytes())
     content[len(content) // 2] ^= 4
     (out / name).write_bytes(content)
-    with pytest.raises(ValueError, match=f"1 of 8 files are damaged: {name} \\(its checksum differs\\)"):
+    with pytest.raises(ValueError, match=f"1 of 11 files are damaged: {name} \\(its checksum differs\\)"):
         verify(out)
     if name.startswith("labelled"):
         with pytest.raises(ValueError, match="S2.npz: damaged"):
@@ -151,7 +151,7 @@ def test_broken_manifests(prepared, tmp_path):
     good = json.loads((prepared / "manifest.json").read_text())
     for content, words in (
         ("{", "not readable as JSON"),
-        ("[]", "version is list"),
+        ("[]", "holds a list, expected an object"),
         (json.dumps(good | {"version": 9}), "version is 9, expected 2"),
         (json.dumps({k: v for k, v in good.items() if k != "hours"}), "field hours is missing"),
         (json.dumps(good | {"windows": 7}), "hash does not match"),
@@ -199,7 +199,7 @@ def test_one_preparation_at_a_time(recordings, tmp_path, prepare_harth):
     (tmp_path / "out").mkdir()
     handle = os.open(tmp_path / "out", os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    with pytest.raises(OSError, match="being prepared by another process"):
+    with pytest.raises(OSError, match="being written by another process"):
         prepare_harth(recordings, tmp_path / "out")
     os.close(handle)
 

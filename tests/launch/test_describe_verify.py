@@ -34,9 +34,9 @@ def error(printed) -> str:
 
 def test_verify_says_that_all_match(folder, capsys):
     assert dispatch.main(["verify", str(folder), "--workers", "2"]) == 0
-    # 4 people: a shard and a labelled file each, and the two files of statistics.
-    size = sum(path.stat().st_size for path in folder.rglob("*.*") if path.suffix in (".npz", ".array_record"))
-    assert capsys.readouterr().out == f"10 files, {size / 1e9:.2f} GB, all match\n"
+    # 4 people: a shard, its sidecar and a labelled file each, and the two files of statistics.
+    size = sum(path.stat().st_size for path in folder.rglob("*.*") if path.name != "manifest.json")
+    assert capsys.readouterr().out == f"14 files, {size / 1e9:.2f} GB, all match\n"
 
 
 def test_verify_fails_where_a_file_is_damaged(folder, capsys):
@@ -46,7 +46,7 @@ def test_verify_fails_where_a_file_is_damaged(folder, capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert error(printed) == (
-        f"selfpab verify: error: {folder}: 1 of 10 files are damaged: shards/{shard.name} (its checksum differs): run "
+        f"selfpab verify: error: {folder}: 1 of 14 files are damaged: shards/{shard.name} (its checksum differs): run "
         "the command that wrote this folder again, it makes only these anew"
     )
 
@@ -66,7 +66,7 @@ def test_verify_warns_of_other_files(folder, capsys):
 @pytest.mark.parametrize("job", [verify, describe])
 def test_wrong_folders(job, folder, tmp_path, capsys):
     assert job.main([str(tmp_path / "nowhere")]) == 2
-    assert "is no (finished) prepared folder: run `selfpab prepare --out" in error(capsys.readouterr())
+    assert "is no (finished) prepared folder: name one" in error(capsys.readouterr())
     (folder / "manifest.json").unlink()
     assert job.main([str(folder)]) == 2
     assert "its preparation was stopped with 4 recordings done: run the same `selfpab prep" in error(
@@ -112,6 +112,65 @@ def test_describe_prints_what_ingest_knows(folder, capsys):
     ):
         assert f"{line}\n" in printed
     assert "x5" not in printed
+
+
+def test_describe_says_what_was_decided_about_files(folder, capsys):
+    def known(manifest, **more):
+        for number, entry in enumerate(manifest["recordings"]):
+            same = {"rate_hz": 50, "bytes": 5, "calibration": "2 spans", "bad_blocks": number}
+            back = same | {"file": f"{number}_b", "crc32": number % 3, "orientation": "as worn", "clock": None}
+            thigh = same | {"file": f"{number}_t", "crc32": 9 + number, "orientation": "inside out", "clock": "aligned"}
+            entry["source"] = [back | {"calibration": "calibrated"}, thigh | more]
+
+    rewrite(folder, known)
+    assert describe.main([str(folder)]) == 0
+    printed = capsys.readouterr().out
+    for line in (
+        "calibrated          4 of 8 files",
+        "turned              4 files",
+        "clocks aligned      4 of 4 recordings",
+        "bad blocks          6 files, 12 blocks",
+        "equal files         2: 0_b = 3_b",
+    ):
+        assert f"{line}\n" in printed
+    rewrite(folder, lambda manifest: manifest["recordings"][0]["source"][0].update(orientation="upside down"))
+    rewrite(folder, lambda manifest: [e["source"][1].update(orientation="as stated") for e in manifest["recordings"]])
+    assert describe.main([str(folder)]) == 0
+    assert "turned              1 file, as stated 4\n" in capsys.readouterr().out
+    rewrite(folder, lambda manifest: known(manifest, orientation="undecided", crc32=77, clock=None))
+    assert describe.main([str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "turned              0 files, undecided 4\n" in printed and "clocks aligned" not in printed
+    assert "equal files         6: 0_b = 3_b, ...\n" in printed
+    for entry in (changed := json.loads((folder / "manifest.json").read_text()))["recordings"]:
+        entry["source"] = [one | {"orientation": "not checked", "bad_blocks": 0} for one in entry["source"][:1]]
+    rewrite(folder, lambda manifest: manifest.update(changed))
+    assert describe.main([str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "turned" not in printed and "bad blocks          none\n" in printed
+
+
+def test_describe_writes_a_line_for_each_recording(folder, tmp_path, capsys):
+    table = tmp_path / "new" / "people.csv"
+    assert describe.main([str(folder), f"--people={table}"]) == 0
+    assert f"\n{table}\n" in capsys.readouterr().out
+    assert [line.split(",")[5] for line in table.read_text().splitlines()] == ["windows", "4", "4", "4", "4"]
+    assert describe.main([str(folder), f"--people={folder / 'people.csv'}"]) == 2
+    assert "--people: " in capsys.readouterr().err and not (folder / "people.csv").exists()
+
+
+def test_what_cannot_be_described_is_said_before_anything_is_printed(folder, tmp_path, capsys):
+    assert describe.main([str(folder), f"--files={tmp_path / 'new' / 'files.csv'}"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and "was not made of raw files" in printed.err and not (tmp_path / "new").exists()
+
+
+def test_subsets_of_one_subject_are_said_to_be_none(folder, tmp_path, capsys):
+    rewrite(folder, lambda manifest: [entry.update(subject="only") for entry in manifest["recordings"]])
+    table, picture = tmp_path / "people.csv", tmp_path / "cohort.png"
+    assert describe.main([str(folder), "--hours=1", f"--people={table}", f"--figure={picture}"]) == 0
+    assert "no subsets: a split by subject needs at least 2 subjects with windows, found 1" in capsys.readouterr().out
+    assert table.exists() and picture.exists()
 
 
 def test_describe_lists_subsets(folder, capsys):

@@ -5,6 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from data_pipelines.manifest import REQUIRED, VERSION, manifest_hash
+from data_pipelines.shard_reading import read_shard
+from data_pipelines.shards import Cut, store, write_sidecar
 from launch import features, ingest
 from launch.config_file import load_config
 from launch.methods import build
@@ -165,6 +168,47 @@ def test_overlapping_windows_are_averaged():
         expected.append(average_windows(both, starts, place < length, length))
     np.testing.assert_allclose(found.reshape(len(found), 4), np.concatenate(expected), rtol=1e-6)
     assert first[[0, 1, 22, 23]].tolist() == [0, 25, 550, 660] and first[-1] + N_FFT <= 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("x.cwa", "x.cwa is a raw sensor file: run `selfpab ingest`, then name OUT/shards/NAME.array_record of it"),
+        ("X.CWA.GZ", "X.CWA.GZ is a raw sensor file: run `selfpab ingest`"),
+        ("x.bin", "x.bin is a raw sensor file: run `selfpab ingest`"),
+        ("raw", "raw is an ingested folder: name one of its recordings, raw/shards/NAME.array_record"),
+        ("harth", "harth is a folder of selfpab prepare, which keeps no times: name the recording that it was made of"),
+        ("files", "files is a folder of raw sensor files: run `selfpab ingest`, then name OUT/shards/NAME.array"),
+    ],
+)
+def test_what_is_to_be_ingested_first(name, sentence, run, tmp_path, capsys):
+    given = tmp_path / name
+    if "." in name:
+        given.write_bytes(b"MD")
+    else:
+        given.mkdir()
+        if name == "files":
+            (given / "p.cwa").write_bytes(b"MD")
+        else:
+            manifest = dict.fromkeys(REQUIRED) | {"version": VERSION, "layout": name}
+            (given / "manifest.json").write_text(json.dumps(manifest | {"hash": manifest_hash(manifest)}))
+    assert features.main([f"--run={run[0]}", f"--input={given}", f"--out={tmp_path / 'f.npz'}"]) == 2
+    said = capsys.readouterr().err.replace(f"{tmp_path}/", "")
+    assert sentence in said and not (tmp_path / "f.npz").exists()
+
+
+def test_a_shard_without_a_window(run, tmp_path, capsys):
+    cut = Cut()
+    (tmp_path / "shards").mkdir()
+    stored = store("p", np.zeros((6, 900), np.int16), [], cut, tmp_path)
+    entry = stored["entry"] | {"start_us": 0, "clipped": 0}
+    write_sidecar(tmp_path, "p", cut.recorded(), "", {"entry": entry})
+    path = tmp_path / "shards" / "p.array_record"
+    shard = read_shard(path)
+    assert shard.counts.shape == (6, 0) and shard.counts.dtype == np.int16
+    assert shard.time.shape == (0,) and shard.stretches == []
+    assert features.main([f"--run={run[0]}", f"--input={path}", f"--out={tmp_path / 'f.npz'}"]) == 2
+    assert f"error: {path}: there is no window in it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

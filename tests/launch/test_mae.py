@@ -1,13 +1,15 @@
 """The masked autoencoder down the whole road: prepared, pre-trained, probed, read from, compared."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.shards import Cut
-from launch import compare, comparison, features, pretrain, probe
+from launch import compare, comparison, features, methods, pretrain, probe
+from launch.config_file import load_config
 from selfpab_jax.evaluate import report
 from selfpab_jax.train.metrics import read_metrics
 
@@ -53,19 +55,49 @@ def test_probed_on_tokens_at_a_chosen_step(run, wrist, tmp_path, capsys):
     assert all(70 <= total <= 108 for total in totals)  # 18 minutes of patches of 10 s, less those at gaps
 
 
-def test_data_of_another_sensor_or_rate_are_refused(run, prepared, wrist, tmp_path, capsys):
+def test_data_of_another_sensor_or_rate_are_not_probed(run, prepared, wrist, tmp_path, capsys):
     flags = ["--config=configs/probe_mae.py:smoke", f"--config.data.dir={prepared}", f"--config.encoder={run}"]
     assert probe.main([*flags, f"--workdir={tmp_path}/probe"]) == 2
     sentence = (
         "back_x, back_y, back_z, thigh_x, thigh_y, thigh_z at 50 Hz, the method reads wrist_x, wrist_y, wrist_z at 30"
     )
     assert sentence in capsys.readouterr().err and not (tmp_path / "probe").exists()
-    assert (
-        pretrain.main(["--config=configs/selfpab.py:smoke", f"--config.data.dir={wrist}", f"--workdir={tmp_path}/r"])
-        == 2
-    )
-    assert "normalization.npz" in (error := capsys.readouterr().err) or "holds wrist_x" in error
+
+
+@pytest.mark.parametrize(
+    ("config", "data", "sentence"),
+    [
+        (
+            "selfpab",
+            "wrist",
+            "holds wrist at 30 Hz, this config (objective selfpab) reads back, thigh at 50 Hz: write the folder anew "
+            "with --sensors=back,thigh --rate=50, or train with --config=configs/mae.py --config.sensor=wrist "
+            "--config.rate_hz=30",
+        ),
+        (
+            "mae",
+            "prepared",
+            "holds back, thigh at 50 Hz, this config (objective mae) reads wrist at 30 Hz: write the folder anew with "
+            "--sensors=wrist --rate=30, or train with --config=configs/selfpab.py",
+        ),
+    ],
+)
+def test_data_of_another_sensor_or_rate_train_nothing(config, data, sentence, prepared, wrist, tmp_path, capsys):
+    folder = shutil.copytree({"wrist": wrist, "prepared": prepared}[data], tmp_path / "data")
+    (folder / "normalization.npz").unlink()  # nothing else is looked at
+    flags = [f"--config=configs/{config}.py:smoke", f"--config.data.dir={folder}", f"--workdir={tmp_path}/r"]
+    assert pretrain.main(flags) == 2
+    assert capsys.readouterr().err == f"selfpab pretrain: error: {folder} {sentence}\n"
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("name", ["selfpab", "mae"])
+def test_what_a_config_reads_is_what_its_method_reads(name):
+    config = json.loads(load_config(f"configs/{name}.py:smoke").to_json())
+    ones = {f"linear_{part}": np.ones(156) for part in ("mean", "std")}
+    method = methods.build(config, ones)
+    found = methods.sensors_of(method.recorded), method.tokens.rate_hz
+    assert methods.entry(config).reads(config) == found
 
 
 def test_features_of_a_wrist_recording(run, tmp_path, capsys):
@@ -174,6 +206,7 @@ def test_a_comparison_joins_the_seeds_of_its_runs(tmp_path):
         ("arms.mse=('model.patch=150',)", "arms have tokens of other lengths"),
         ("arms.mse=('model.patch=700',)", "expected a whole number of tokens of 700 samples, one every 700"),
         ("arms.mse=('mask_ratio=0.05',)", "which masks 0 of the 6 patches of a window"),
+        ("settings=('sensor=back',)", "holds wrist at 30 Hz, this config (objective mae) reads back at 30 Hz"),
         ("arms.mse=('data.split=window',)", "visits would reach into windows that validate"),
     ],
 )
