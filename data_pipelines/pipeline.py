@@ -165,7 +165,8 @@ class _Shards:
             )
         for recording in self._places.recordings:
             if not (self._folder / recording["shard"]).is_file():
-                raise FileNotFoundError(f"{self._folder / recording['shard']} is missing: run the command that wrote it again")
+                path = self._folder / recording["shard"]
+                raise FileNotFoundError(f"{path} is missing: run the command that wrote it again")
 
     def read(self, numbers: Sequence[int], draws: Sequence[int] | None = None, rows: int | None = None) -> Batch:
         """The windows `numbers` as a batch, moved by `draws`; `rows` pads it with zero windows of scale 1."""

@@ -43,7 +43,7 @@ def _describe(argv: Sequence[str] | None) -> None:
     print(table(manifest, cohort))
     for path, text in tables.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.encode())
+        write_atomically(path, text.encode("utf-8", "surrogateescape"))  # names of files may be no text
         print(f"\n{path}")
     if amounts:
         print("\n" + subset_table(manifest, amounts))

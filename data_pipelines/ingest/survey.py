@@ -41,11 +41,6 @@ class Survey:
     complete: np.ndarray
     envelope: np.ndarray
 
-    @property
-    def start_us(self) -> np.ndarray:
-        """int64 [E], first microsecond of each span since 1970."""
-        return self.span * (SPAN_S * 1_000_000)
-
 
 def survey(pieces: Iterable[Piece], rate_hz: float, range_g: float | None = None) -> Survey:
     """The statistics of a recording; how it is cut into pieces changes no bit of them.

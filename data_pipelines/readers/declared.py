@@ -13,7 +13,6 @@ The declaration is one text, `time=timestamp,x=acc_x,y=acc_y,z=acc_z,unit=g,time
 
 import dataclasses
 import datetime
-import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -23,7 +22,7 @@ import numpy as np
 
 from data_pipelines.raw import Piece, RawFile, Report
 from data_pipelines.readers import declared_csv, declared_npy
-from data_pipelines.readers.declared_checks import UNITS, check_rate, check_unit
+from data_pipelines.readers.declared_checks import UNITS, check_rate, check_unit, nearest
 
 TIME_UNITS_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 DECIMALS = {"point": ".", "comma": ","}
@@ -76,10 +75,10 @@ def parse(text: str) -> Declared:
                 f"--columns: {part.strip()!r} is no part like x=acc_x; a column with a comma goes by number"
             )
         if key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, 1)
+            near = nearest(key, KEYS)
             raise ValueError(
                 f"--columns: {key!r} in {part.strip()!r} is unknown"
-                + (f", did you mean {near[0]}?" if near else "")
+                + (f", did you mean {near}?" if near else "")
                 + f" Expected {', '.join(KEYS)}"
             )
         if key in parts:

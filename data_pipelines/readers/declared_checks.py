@@ -1,5 +1,7 @@
-"""Whether the signal of a file agrees with the unit and the rate declared for it."""
+"""Whether a file agrees with what is declared of it: the names of its columns, its unit and its rate."""
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,14 @@ from data_pipelines.readers.checks import RATE_TOLERANCE, STANDARD_GRAVITY
 UNITS = {"g": 1.0, "mg": 1e-3, "m/s2": 1 / STANDARD_GRAVITY}  # g each
 CHECKED_S = 10
 LIGHTEST_G, HEAVIEST_G = 0.5, 2.0  # median magnitude of a sensor on a person, or on a table
+SURE_G = (0.8, 1.25)  # of one whose unit may be told from it
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name that is most like another one, whatever their case; None if none is."""
+    by_lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, 1)
+    return by_lower[near[0]] if near else None
 
 
 def check_rate(path: Path, rate_hz: float, time: np.ndarray, rows: int) -> bool:
@@ -52,9 +62,13 @@ def check_unit(path: Path, unit: str, rate_hz: float, acceleration: np.ndarray) 
     if LIGHTEST_G <= median <= HEAVIEST_G:
         return True
     found = median / UNITS[unit]
-    fitting = [name for name, factor in UNITS.items() if LIGHTEST_G <= found * factor <= HEAVIEST_G]
+    fitting = [name for name, factor in UNITS.items() if SURE_G[0] <= found * factor <= SURE_G[1]]
     raise ValueError(
         f"{path}: the median magnitude of the first {len(magnitude)} rows is {found:.4g} {unit}, expected about "
         f"{1 / UNITS[unit]:.4g}, which is gravity: "
-        + (f"give unit={fitting[0]}" if fitting else "correct the columns, or convert them to g, mg or m/s2 first")
+        + (
+            f"give unit={fitting[0]}"
+            if fitting
+            else "wrong columns or unit; counts must be converted to g, mg or m/s2 first"
+        )
     )

@@ -2,9 +2,9 @@
 
 import csv
 import dataclasses
-import difflib
 import gzip
 import itertools
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +17,11 @@ import pyarrow.csv
 from data_pipelines.readers.checks import row_text
 from data_pipelines.readers.clock_text import clock_us
 from data_pipelines.readers.csv_columns import what_is_wrong
+from data_pipelines.readers.declared_checks import nearest
 
 BLOCK_BYTES = 1 << 20  # 5 minutes at 100 Hz; Arrow holds several of them
 LONGEST_LINE = 1 << 16
+_CELL = re.compile(r"invalid value '([^']*)'")
 DELIMITERS = "\t;,"  # the first that occurs: a line with the others in it may have commas in its cells
 
 
@@ -64,11 +66,11 @@ def layout(path: Path, columns: Mapping[str, str | int], skip: int) -> Layout:
         return Layout(names, columns, delimiter, skip + header)
     for role, name in columns.items():
         if found.count(name) != 1:
-            near = difflib.get_close_matches(name, found, 1)
+            near = nearest(name, found)
             raise ValueError(
                 f"{path}: --columns says {role}={name}, "
                 + ("but there is no such column" if name not in found else "but several columns are named so")
-                + (f", the nearest is {near[0]}" if near and near[0] != name else "")
+                + (f", the nearest is {near}" if near and near != name else "")
                 + f"; line {skip + 1} has: {', '.join(found)[:200]}"
             )
     return Layout(found, {role: found.index(name) for role, name in columns.items()}, delimiter, skip + 1)
@@ -119,6 +121,8 @@ def _batches(path: Path, layout: Layout, numeric_time: bool, decimal: str) -> It
         names[place] = role
     types = dict.fromkeys("xyz", pa.float32()) | {"time": pa.float64() if numeric_time else pa.string()}
     expected = dict.fromkeys(layout.names, "a number")
+    if "time" in layout.places:
+        expected[layout.names[layout.places["time"]]] = "a number; leave out time_unit in --columns if times are text"
     read = 0
     try:
         for batch in pyarrow.csv.open_csv(
@@ -137,11 +141,23 @@ def _batches(path: Path, layout: Layout, numeric_time: bool, decimal: str) -> It
             yield batch
             read += len(batch)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: {what_is_wrong(str(error), layout.names, expected, layout.lines)}") from error
+        wrong = what_is_wrong(str(error), layout.names, expected, layout.lines) + _other_decimal(str(error), decimal)
+        raise ValueError(f"{path}: {wrong}") from error
     except FileNotFoundError:
         raise
     except OSError as error:  # what Arrow says of gzip data that do not fit
         raise ValueError(f"{path}: cannot be unpacked beyond data row {read} ({error}): copy it again") from error
+
+
+def _other_decimal(message: str, decimal: str) -> str:
+    """What to declare where a cell of Arrow's complaint is a number by the other decimal mark."""
+    cell = _CELL.search(message)
+    other = {",": ".", ".": ","}[decimal]
+    if not cell or other not in cell[1] or not _is_number(cell[1]):
+        return ""
+    if decimal == ",":
+        return "; --columns says decimal=comma, leave it out"
+    return "; without decimal=comma in --columns numbers have decimal points, add it"
 
 
 def _line(path: Path, skip: int) -> str:

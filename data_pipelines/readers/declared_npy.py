@@ -1,10 +1,11 @@
 """Times and accelerations of a npy file: a two-dimensional array, or one of named fields."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+
+from data_pipelines.readers.declared_checks import nearest
 
 ROWS = 1 << 17
 MARK = b"\x93NUMPY"
@@ -28,10 +29,10 @@ def fields(path: Path, columns: Mapping[str, str | int], numeric_time: bool) -> 
         )
     for role, column in columns.items():
         if named and column not in named:
-            near = difflib.get_close_matches(str(column), named, 1)
+            near = nearest(str(column), named)
             raise ValueError(
                 f"{path}: --columns says {role}={column}, but there is no such field"
-                + (f", the nearest is {near[0]}" if near else "")
+                + (f", the nearest is {near}" if near else "")
                 + f"; expected one of {', '.join(named)}"
             )
         if not named and not (isinstance(column, int) and column < array.shape[1]):

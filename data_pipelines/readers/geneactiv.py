@@ -86,7 +86,10 @@ def _header(path: Path) -> str:
     with open(path, "rb") as file:
         before, mark, _ = file.read(LONGEST_HEADER).partition(MARK)
     if not before.startswith(b"Device Identity"):
-        raise ValueError(f"{path}: not a GENEActiv file (it begins with {before[:15]!r}), expected 'Device Identity'")
+        raise ValueError(
+            f"{path}: not a GENEActiv file (it begins with {before[:15]!r}, expected 'Device Identity'): save it as "
+            ".bin with GENEActiv's own software again, or move it elsewhere if it is of another device"
+        )
     if not mark:
         raise ValueError(f"{path}: no page of data after the header, the file is cut off or empty: copy it again")
     return before.decode("latin-1").replace("\r\n", "\n").removesuffix("\n")

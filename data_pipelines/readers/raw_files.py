@@ -24,6 +24,8 @@ def open_file(path: Path, columns: Declared | None = None) -> RawFile:
     name = path.name.lower()
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
+    if not path.stat().st_size:
+        raise ValueError(f"{path}: is empty (0 bytes): copy it again")
     if name.endswith(AXIVITY):
         return axivity.open_file(path)
     if name.endswith(GENEACTIV):

@@ -187,7 +187,7 @@ def test_samples_lie_evenly_up_to_the_next_page(tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"time,x,y,z\n", "not a GENEActiv file"),
+        (b"time,x,y,z\n", r"not a GENEActiv file \(.*\): save it as \.bin with GENEActiv's own software again, or"),
         (HEADER.encode(), "no page of data after the header"),
         ((HEADER.replace("y gain:25000", "y gain:") + page(0)).encode(), "y gain in the header is ''"),
         (
