@@ -147,7 +147,8 @@ def from_table(folder: Path, table: Path, places: Sequence[str]) -> list[Person]
             continue
         name = f"{person}_{row['recording']}" if row["recording"] else person
         if not _SAFE.fullmatch(name) or len(name) > LONGEST_NAME:
-            raise ValueError(f"{where}: person is '{name}', expected up to {LONGEST_NAME} letters, digits, '.', '_' and '-'")
+            allowed = f"up to {LONGEST_NAME} letters, digits, '.', '_' and '-'"
+            raise ValueError(f"{where}: person is '{name}', expected {allowed}")
         if place in sensors.setdefault(name, {}):
             raise ValueError(
                 f"{where}: {name} has a {place} sensor already ({sensors[name][place].file}): name the recordings of "
