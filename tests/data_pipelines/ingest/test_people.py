@@ -106,7 +106,7 @@ def test_names_may_have_letters_of_any_language(folder):
             "selfpab prepare --layout harth)",
         ),
         ("file,person,place\na.cwa,1,back\nb.cwa,1,back\n", "line 3: 1 has a back sensor already"),
-        ("file,person,place\na.cwa,1/2,back\n", "person is '1/2', expected letters"),
+        ("file,person,place\na.cwa,1/2,back\n", "person is '1/2', expected up to 60 letters"),
         ("file,person,place,orientation\na.cwa,1,back,sideways\n", "line 2: "),
         ("file,person,place,recording\na.cwa,1_2,back,\nb.cwa,1,thigh,2\n", "1_2 is a recording of 1_2 already"),
     ],
