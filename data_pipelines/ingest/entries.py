@@ -5,7 +5,6 @@ import numpy as np
 from data_pipelines.ingest import quality
 from data_pipelines.ingest.people import Person
 from data_pipelines.ingest.processing import Processed, Read
-from data_pipelines.manifest import file_crc32
 from data_pipelines.shards import Cut
 
 
@@ -35,20 +34,19 @@ def entry(person: Person, processed: Processed, stored: dict, cut: Cut) -> dict:
         "dropped": judged.dropped_s,
         "days": [str(day) for day in np.unique(seconds // quality.DAY_S).astype("datetime64[D]")],
         "window_hours": np.bincount(seconds % quality.DAY_S // 3600, minlength=24).tolist(),
-        "source": [_source(person, one) for one in processed.read],
+        "source": [_source(one) for one in processed.read],
     }
 
 
-def _source(person: Person, one: Read) -> dict:
+def _source(one: Read) -> dict:
     """Where a sensor's samples come from and what was decided about it."""
-    path = person.path(one.sensor)
     return {
         "file": one.sensor.file,
         "place": one.sensor.place,
         "device": one.file.device,
         "rate_hz": one.file.rate_hz,
-        "bytes": path.stat().st_size,
-        "crc32": file_crc32(path),
+        "bytes": one.bytes,
+        "crc32": one.crc32,
         "bad_blocks": sum(one.report.bad_blocks.values()),
         "calibration": one.calibration.status,
         "orientation": one.flip.status,

@@ -108,7 +108,7 @@ def _write(person: Person, processed: Processed, settings: IngestSettings, out: 
         "movement": stored["movement"],
         "sensors": entries.sensors(processed),
     }
-    return write_sidecar(out, person.name, _recorded(settings), person.stamp(), content)
+    return write_sidecar(out, person.name, _recorded(settings), processed.stamp, content)
 
 
 def _recorded(settings: IngestSettings) -> dict:

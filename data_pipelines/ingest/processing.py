@@ -14,6 +14,7 @@ from data_pipelines.ingest.people import Person, Sensor
 from data_pipelines.ingest.regrid import regrid
 from data_pipelines.ingest.settings import IngestSettings
 from data_pipelines.ingest.survey import Survey, clipped, survey
+from data_pipelines.manifest import file_crc32
 from data_pipelines.raw import RawFile, Report
 from data_pipelines.readers import raw_files
 from data_pipelines.wear import worn_spans
@@ -29,6 +30,8 @@ class Read:
 
     sensor: Sensor
     file: RawFile
+    bytes: int
+    crc32: int
     report: Report
     survey: Survey
     calibration: Calibration
@@ -46,6 +49,7 @@ class Processed:
       counts: int16 [C, S], zeros where a sensor has no sample.
       judged: which windows are kept, and what became of the rest.
       beyond: samples that did not fit into int16.
+      stamp: of the person's files before they were read.
     """
 
     read: list[Read]
@@ -53,6 +57,7 @@ class Processed:
     counts: np.ndarray
     judged: quality.Judged
     beyond: int
+    stamp: str
 
 
 def process(person: Person, settings: IngestSettings) -> Processed:
@@ -64,6 +69,7 @@ def process(person: Person, settings: IngestSettings) -> Processed:
     Raises:
       ValueError, OSError: naming the file that cannot be used.
     """
+    stamp = person.stamp()
     read = _in_step([_look(person, sensor, settings) for sensor in person.sensors], settings)
     first, counts, flags, beyond = _on_the_grid(person, read, settings)
     cut = settings.cut
@@ -78,7 +84,7 @@ def process(person: Person, settings: IngestSettings) -> Processed:
     )
     for number in range(len(read)):
         quality.mark_worn(counts[3 * number : 3 * number + 3], flags[number], cut.scale_g, rules)
-    return Processed(read, first, counts, quality.judge(flags, first, rules), beyond)
+    return Processed(read, first, counts, quality.judge(flags, first, rules), beyond, stamp)
 
 
 def _look(person: Person, sensor: Sensor, settings: IngestSettings) -> Read:
@@ -102,7 +108,7 @@ def _look(person: Person, sensor: Sensor, settings: IngestSettings) -> Read:
     flip = find_flip(mean, found.std[chosen], sensor.place)
     if (rotation := parse_orientation(sensor.orientation)) is not None:
         flip = dataclasses.replace(flip, matrix=rotation, status="as stated")
-    return Read(sensor, file, report, found, calibration, flip)
+    return Read(sensor, file, path.stat().st_size, file_crc32(path), report, found, calibration, flip)
 
 
 def _in_step(read: list[Read], settings: IngestSettings) -> list[Read]:

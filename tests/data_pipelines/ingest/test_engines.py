@@ -1,5 +1,6 @@
 """One result whatever runs it: processes, tasks, a pipeline; killed in between or not."""
 
+import dataclasses
 import errno
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from data_pipelines.folder import locked
-from data_pipelines.ingest import one, processing, run
+from data_pipelines.ingest import one, people, processing, run
 from data_pipelines.ingest.one import attempt
 from tests.data_pipelines.ingest.conftest import SETTINGS, contents
 
@@ -153,6 +154,25 @@ def test_a_full_disk_is_nobodys_failure(persons, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(one, "store", store)
     run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
     assert contents(out) == contents(whole)
+
+
+def test_a_file_that_changes_while_it_is_read_is_done_again(cohort, tmp_path, monkeypatch):
+    raw, calls = tmp_path / "raw", []
+    raw.mkdir()
+    (raw / "a.cwa").write_bytes((cohort / "raw" / "a_back.cwa").read_bytes())
+    settings = dataclasses.replace(SETTINGS, cut=dataclasses.replace(SETTINGS.cut, sensors=("wrist",)))
+    survey = processing.survey
+
+    def touched(*given):
+        os.utime(raw / "a.cwa", ns=(1, 1)) if not calls else None
+        calls.append(given)
+        return survey(*given)
+
+    monkeypatch.setattr(processing, "survey", touched)
+    found = people.one_file_each(raw, "wrist")
+    for written in (True, True, False):
+        _, outcomes = run.ingest(found, settings, tmp_path / "out", run.local(1), progress=False)
+        assert outcomes[0].written == written
 
 
 def test_a_worker_that_writes_elsewhere_is_noticed(persons, tmp_path):
