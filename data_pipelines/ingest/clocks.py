@@ -7,6 +7,8 @@ import numpy as np
 
 from data_pipelines.ingest.survey import BINS_HZ, SPAN_S, Survey
 
+CHUNK_S, SHORT_CHUNK_S = 3600, 600  # the second for sensors that share less than SHORT_H
+SHORT_H = 8
 REACH_S = 60  # the largest lag that is looked for
 SMOOTH_S, BASE_S = 1, 30  # steps look different at another place; how walking begins, slows down and ends does not
 KNOWN_S = 300  # of a chunk that both must have recorded: five times the reach, chance correlates shorter ones
@@ -49,7 +51,7 @@ class Lag:
         return dataclasses.asdict(self)
 
 
-def clock_lag(reference: Survey, other: Survey, chunk_s: int = 3600) -> Lag:
+def clock_lag(reference: Survey, other: Survey, chunk_s: int | None = None) -> Lag:
     """The lag of the other sensor's clock, a line through the lags of single chunks.
 
     In each chunk the square roots of both envelopes, smoothed over a second and less their mean over 30 s, are
@@ -61,8 +63,11 @@ def clock_lag(reference: Survey, other: Survey, chunk_s: int = 3600) -> Lag:
 
     Args:
       reference, other: of two sensors worn at the same time by one person.
-      chunk_s: seconds, a multiple of 10.
+      chunk_s: seconds, a multiple of 10; None for an hour, or ten minutes where both recorded less than eight hours.
     """
+    if chunk_s is None:
+        shared = len(np.intersect1d(reference.span, other.span)) * SPAN_S
+        chunk_s = CHUNK_S if shared >= SHORT_H * 3600 else SHORT_CHUNK_S
     found = [_lag(*chunk) for chunk in _chunks(reference, other, chunk_s * 1_000_000)]
     clear = np.array([chunk for chunk in found if chunk is not None]).reshape(-1, 2)  # time, lag
     if len(clear) < FEWEST:

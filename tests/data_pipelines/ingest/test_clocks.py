@@ -85,7 +85,7 @@ def lags(monkeypatch, values):
     found = iter([(1e6 * (START + 3600 * hour), value) for hour, value in enumerate(values)])
     monkeypatch.setattr(clocks, "_chunks", lambda *_: [()] * len(values))
     monkeypatch.setattr(clocks, "_lag", lambda: next(found))
-    return clock_lag(None, None)
+    return clock_lag(None, None, 3600)
 
 
 def test_the_line_leaves_out_what_disagrees(monkeypatch):
@@ -104,6 +104,15 @@ def test_three_quarters_of_the_clear_chunks_must_agree(monkeypatch):
     assert lag.status == "only 4 of 9 chunks with a clear lag agree on it" and lag.offset_s == 0
     assert lags(monkeypatch, [50, 0, -40, 0, 0, 0, 0, 0, 50]).status.startswith("only 6 of 9")
     assert lags(monkeypatch, [50, 0, 0, 0, 0, 0, 0, 0, 50]).status == "aligned"
+
+
+@pytest.mark.parametrize(("spans", "chunk_s"), [(2879, 600), (2880, 3600)])
+def test_less_than_eight_hours_are_looked_at_by_ten_minutes(monkeypatch, spans, chunk_s):
+    asked = []
+    monkeypatch.setattr(clocks, "_chunks", lambda first, second, chunk_us: asked.append(chunk_us) or iter(()))
+    back = sensor(np.zeros(0), np.zeros(0), 1)
+    clock_lag(back, Survey(*(values[:spans] for values in vars(back).values())))
+    assert asked == [chunk_s * 1_000_000]
 
 
 def test_what_repeats_itself_has_no_clear_lag():
@@ -190,5 +199,5 @@ def test_real_sensors_set_apart(real_data):
         return survey([Piece(time + round(shift_s * 1e6), signal)], 50, 8)
 
     for shift_s in (0, 1.7, -23.4):
-        lag = clock_lag(place("back", 0), place("thigh", shift_s), chunk_s=600)
+        lag = clock_lag(place("back", 0), place("thigh", shift_s))
         assert lag.status == "aligned" and lag.offset_s == pytest.approx(shift_s, abs=0.1)
