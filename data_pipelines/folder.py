@@ -43,7 +43,8 @@ def check_out(out: Path, recorded: dict, names: Collection[str]) -> None:
             f"{out} exists and holds {', '.join(foreign[:5])}: choose a new or empty folder with --out"
         )
     sidecars = sorted((out / SHARDS).glob("*.json"))
-    previous = next((sidecar for path in sidecars if (sidecar := read_sidecar(path))), None)
+    known = filter(None, map(read_sidecar, sidecars))
+    previous = next((sidecar for sidecar in known if {"settings", "version"} <= sidecar.keys()), None)
     if previous is None:
         return
     old = previous["settings"] | {"version": previous["version"]}

@@ -129,9 +129,10 @@ def sidecar_path(out: Path, name: str) -> Path:
 def read_sidecar(path: Path) -> dict | None:
     """The sidecar's content, or None where there is none that can be read."""
     try:
-        return json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
+    return found if isinstance(found, dict) and found else None
 
 
 def write_sidecar(out: Path, name: str, settings: dict, stamp: str, content: dict) -> dict:
@@ -151,7 +152,7 @@ def finished(name: str, settings: dict, stamp: str | None, out: Path, *, intact:
       intact: compare the checksums.
     """
     sidecar = read_sidecar(sidecar_path(out, name))
-    if sidecar is None or (sidecar["version"], sidecar["settings"]) != (SIDECAR_VERSION, settings):
+    if sidecar is None or (sidecar.get("version"), sidecar.get("settings")) != (SIDECAR_VERSION, settings):
         return None
     if stamp not in (None, sidecar["stamp"]):
         return None

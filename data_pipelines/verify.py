@@ -61,7 +61,8 @@ def verify(folder: str | Path, workers: int | None = None, progress: bool = Fals
         more = f" and {len(words) - LISTED} more" if len(words) > LISTED else ""
         raise DamagedFiles(
             f"{folder}: {len(words)} of {len(expected)} files are damaged: {', '.join(words[:LISTED])}{more}: run the "
-            "command that wrote this folder again, it makes only these anew"
+            "command that wrote this folder again, it makes only these anew (all of them, into another folder, if that "
+            "refuses since an earlier release wrote this one)"
         )
     return len(expected), size
 

@@ -33,8 +33,12 @@ def _ingest(flags: argparse.Namespace, argv: Sequence[str]) -> None:
     _look_for_files(people.missing_files(found), sum(len(person.sensors) for person in found), out)
     task = slurm.task(os.environ) if flags.engine == "slurm" else None
     if flags.engine == "slurm" and task is None:
+        slurm.sbatch()  # is there
         run.begin(found, settings, out)
-        print(slurm.submit(slurm.this_command(argv), min(flags.tasks or 100, len(found)), flags.options))
+        try:
+            print(slurm.submit(slurm.this_command(argv), min(flags.tasks or 100, len(found)), flags.options))
+        except OSError as error:
+            raise OSError(f"{error}; an array, or --engine local, has to write the manifest of {out} now") from error
         return
     with sigterm_like_ctrl_c():  # workers end, half-written files go
         if task:

@@ -45,7 +45,7 @@ def _source(one: Read) -> dict:
         "place": one.sensor.place,
         "device": one.file.device,
         "rate_hz": one.file.rate_hz,
-        "bytes": one.bytes,
+        "bytes": one.state[0],
         "crc32": one.crc32,
         "bad_blocks": sum(one.report.bad_blocks.values()),
         "calibration": one.calibration.status,
@@ -62,6 +62,8 @@ def sensors(processed: Processed) -> dict:
 def _sensor(one: Read) -> dict:
     return {
         "file": one.sensor.file,
+        "described": one.described,
+        "state": one.state,
         "device": one.file.device,
         "rate_hz": one.file.rate_hz,
         "range_g": one.file.range_g,

@@ -73,7 +73,7 @@ def ingest_one(person: Person, settings: IngestSettings, out: Path) -> tuple[dic
 def existing(person: Person, settings: IngestSettings, out: Path, *, intact: bool = True) -> dict | None:
     """The sidecar of a person who is done: of these settings and files, with files that match their checksums.
 
-    Where raw files are no longer there, what was made of files of these names counts.
+    Where raw files are no longer there, what was made of files of these names, places and orientations counts.
 
     Args:
       intact: compare the checksums.
@@ -89,13 +89,17 @@ def existing(person: Person, settings: IngestSettings, out: Path, *, intact: boo
             f"{', '.join(settings.cut.sensors)}"
         )
     recorded = _recorded(settings)
-    gone = [sensor.file for sensor in person.sensors if not person.path(sensor).is_file()]
+    there = {sensor.place: person.path(sensor).is_file() for sensor in person.sensors}
+    gone = [sensor.file for sensor in person.sensors if not there[sensor.place]]
     if not gone:
         return finished(person.name, recorded, person.stamp(), out, intact=intact)
     sidecar = finished(person.name, recorded, None, out, intact=intact)
-    named = {sensor.place: sensor.file for sensor in person.sensors}
-    if sidecar is None or {place: one["file"] for place, one in sidecar["sensors"].items()} != named:
-        raise FileNotFoundError(f"{person.name}: {' and '.join(gone)} not in {person.folder}")
+    known = sidecar["sensors"] if sidecar else {}
+    for sensor in person.sensors:
+        one = known.get(sensor.place, {"described": None})
+        same = one["described"] == person.described(sensor)
+        if not same or there[sensor.place] and one["state"] != person.state(sensor):
+            raise FileNotFoundError(f"{person.name}: {' and '.join(gone)} not in {person.folder}")
     return sidecar
 
 

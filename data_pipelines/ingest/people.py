@@ -67,10 +67,17 @@ class Person:
         """What changes when the files or their description do, without reading data."""
         crc = 0
         for sensor in self.sensors:
-            state = self.path(sensor).stat()
-            description = (self.subject, sensor.file, sensor.place, sensor.orientation)
-            crc = zlib.crc32(repr((description, state.st_size, state.st_mtime_ns)).encode(), crc)
+            crc = zlib.crc32(repr((self.described(sensor), self.state(sensor))).encode(), crc)
         return f"{crc:08x}"
+
+    def described(self, sensor: Sensor) -> list[str]:
+        """What the pairing table says of a sensor's file."""
+        return [self.subject, sensor.file, sensor.place, sensor.orientation]
+
+    def state(self, sensor: Sensor) -> list[int]:
+        """Bytes of a sensor's file and nanoseconds since 1970 of its last change."""
+        found = self.path(sensor).stat()
+        return [found.st_size, found.st_mtime_ns]
 
 
 def one_file_each(folder: Path, place: str) -> list[Person]:

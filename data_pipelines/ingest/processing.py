@@ -20,6 +20,8 @@ from data_pipelines.readers import raw_files
 from data_pipelines.wear import worn_spans
 from data_pipelines.windows import quantise
 
+CHANGED = "{}: changed while it was read: run the same command again once it is whole"
+OTHERS = ("other session", "other rate or channels")  # blocks that are none of this recording's
 LONGEST_DAYS = 100  # between the first and the last sample; more comes from a clock that was set in between
 NOT_CALIBRATED = Calibration(np.ones(3), np.zeros(3), np.zeros(3), 0.0, float("nan"), float("nan"), 0, "not asked for")
 
@@ -30,7 +32,8 @@ class Read:
 
     sensor: Sensor
     file: RawFile
-    bytes: int
+    described: list[str]
+    state: list[int]
     crc32: int
     report: Report
     survey: Survey
@@ -84,16 +87,24 @@ def process(person: Person, settings: IngestSettings) -> Processed:
     )
     for number in range(len(read)):
         quality.mark_worn(counts[3 * number : 3 * number + 3], flags[number], cut.scale_g, rules)
+    if person.stamp() != stamp:
+        raise ValueError(CHANGED.format(person.name))
     return Processed(read, first, counts, quality.judge(flags, first, rules), beyond, stamp)
 
 
 def _look(person: Person, sensor: Sensor, settings: IngestSettings) -> Read:
     """The first pass over a file."""
-    path = person.path(sensor)
+    path, state = person.path(sensor), person.state(sensor)
     file, report = raw_files.open_file(path, settings.columns), Report()
     found = survey(file.read(report), file.rate_hz, file.range_g)
     if report.samples < file.rate_hz:
         raise ValueError(f"{path}: holds {report.samples} samples that can be used, expected at least a second of them")
+    others = sum(report.bad_blocks.get(reason, 0) for reason in OTHERS)
+    if 2 * others > report.blocks:
+        raise ValueError(
+            f"{path}: {others:,} of {report.blocks:,} blocks are of another session, rate or channels than the first "
+            "ones: it holds more than one recording, cut it where they meet"
+        )
     days = (report.last_us - report.first_us) / 86_400e6
     if days > LONGEST_DAYS:
         raise ValueError(
@@ -108,7 +119,7 @@ def _look(person: Person, sensor: Sensor, settings: IngestSettings) -> Read:
     flip = find_flip(mean, found.std[chosen], sensor.place)
     if (rotation := parse_orientation(sensor.orientation)) is not None:
         flip = dataclasses.replace(flip, matrix=rotation, status="as stated")
-    return Read(sensor, file, path.stat().st_size, file_crc32(path), report, found, calibration, flip)
+    return Read(sensor, file, person.described(sensor), state, file_crc32(path), report, found, calibration, flip)
 
 
 def _in_step(read: list[Read], settings: IngestSettings) -> list[Read]:
@@ -151,6 +162,8 @@ def _on_the_grid(person: Person, read: list[Read], settings: IngestSettings) -> 
         rows = counts[3 * number : 3 * number + 3]
         for chunk in regrid(_corrected(one, scale), one.file.rate_hz, rate, settings.cut.max_gap_s):
             where = slice(chunk.first - first, chunk.first - first + len(chunk.signal))
+            if not 0 <= where.start <= where.stop <= flags.shape[1]:
+                raise ValueError(CHANGED.format(person.path(one.sensor)))
             rows[:, where], over = quantise(chunk.signal, scale)
             flags[number, where] = chunk.flags | quality.MEASURED
             beyond += over

@@ -6,7 +6,6 @@ people's files become do not depend on it.
 
 import contextlib
 import fcntl
-import glob
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,9 +16,9 @@ from data_pipelines.folder import FAILED, check_out, finish, lock, locked, sweep
 from data_pipelines.ingest.one import Outcome, attempt, existing
 from data_pipelines.ingest.people import Person
 from data_pipelines.ingest.settings import LAYOUT, IngestSettings
-from data_pipelines.manifest import MANIFEST, PARTIAL
+from data_pipelines.manifest import MANIFEST
 from data_pipelines.processes import outcomes
-from data_pipelines.shards import ENDING, SHARDS, read_sidecar, sidecar_path
+from data_pipelines.shards import SHARDS, read_sidecar, sidecar_path
 
 PATIENCE_S = 3600  # for the task that writes the manifest; minutes for tens of thousands of people
 
@@ -70,7 +69,7 @@ def begin(people: Sequence[Person], settings: IngestSettings, out: Path) -> None
         (out / MANIFEST).unlink(missing_ok=True)
         for person in people:
             (out / FAILED / f"{person.name}.json").unlink(missing_ok=True)
-            with contextlib.suppress(ValueError, OSError):  # the task's business
+            with contextlib.suppress(ValueError, FileNotFoundError):  # the task's business
                 if existing(person, settings, out, intact=False):
                     continue
             sidecar_path(out, person.name).unlink(missing_ok=True)
@@ -91,13 +90,12 @@ def share(
     mine = people[number::of]
     with locked(out, shared=True, patience_s=PATIENCE_S) as handle:  # another one may be writing the manifest
         (out / MANIFEST).unlink(missing_ok=True)
-        for person in mine:
-            _sweep_one(out, person.name)
         found = _watched(engine(mine, settings, out), len(mine), progress=False)
         if not lock(handle, fcntl.LOCK_EX):  # others are still at work
             return None, found
         if not all(_is_done(out, person.name) for person in people):
             return None, found
+        sweep(out)
         return complete(people, settings, out), found
 
 
@@ -170,13 +168,6 @@ def _watched(found: Iterator[Outcome], total: int, progress: bool) -> list[Outco
 
 def _is_done(out: Path, name: str) -> bool:
     return sidecar_path(out, name).is_file() or (out / FAILED / f"{name}.json").is_file()
-
-
-def _sweep_one(out: Path, name: str) -> None:
-    """Removes what a killed task was writing of one person."""
-    for path in (out / SHARDS / f"{name}{ENDING}", sidecar_path(out, name), out / FAILED / f"{name}.json"):
-        for partial in path.parent.glob(f"{glob.escape(path.name)}.*{PARTIAL}"):
-            partial.unlink(missing_ok=True)
 
 
 def _remove_empty(out: Path) -> None:

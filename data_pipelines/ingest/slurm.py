@@ -37,6 +37,16 @@ def task(environ: Mapping[str, str]) -> Task | None:
     return found
 
 
+def sbatch() -> str:
+    """The path of sbatch; ValueError where it is not on this machine."""
+    found = shutil.which("sbatch")
+    if found is None:
+        raise ValueError(
+            "--engine slurm submits its array with sbatch, which is not on this machine: log in where it is"
+        )
+    return found
+
+
 def submit(command: Sequence[str], tasks: int, options: Sequence[str]) -> str:
     """What sbatch says, with the number of the job.
 
@@ -48,14 +58,9 @@ def submit(command: Sequence[str], tasks: int, options: Sequence[str]) -> str:
     Raises:
       ValueError: no sbatch on this machine; OSError: sbatch refused.
     """
-    sbatch = shutil.which("sbatch")
-    if sbatch is None:
-        raise ValueError(
-            "--engine slurm submits its array with sbatch, which is not on this machine: log in where it is"
-        )
     array = [f"--array=0-{tasks - 1}", "--job-name=selfpab-ingest", "--output=ingest-%A_%a.log", *options]
     done = subprocess.run(
-        [sbatch, *array, f"--wrap={shlex.join(command)}"], capture_output=True, text=True, env=os.environ, check=False
+        [sbatch(), *array, f"--wrap={shlex.join(command)}"], capture_output=True, text=True, env=os.environ, check=False
     )
     if done.returncode:
         raise OSError(f"sbatch refused: {done.stderr.strip() or done.stdout.strip()}")

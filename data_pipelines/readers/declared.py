@@ -78,8 +78,8 @@ def parse(text: str) -> Declared:
             near = nearest(key, KEYS)
             raise ValueError(
                 f"--columns: {key!r} in {part.strip()!r} is unknown"
-                + (f", did you mean {near}?" if near else "")
-                + f" Expected {', '.join(KEYS)}"
+                + (f" (did you mean {near}?)" if near else "")
+                + f", expected some of {', '.join(KEYS)}"
             )
         if key in parts:
             raise ValueError(f"--columns: {key} is there twice, {parts[key]!r} and {value!r}; expected one")

@@ -53,7 +53,12 @@ def layout(path: Path, columns: Mapping[str, str | int], skip: int) -> Layout:
     """
     line = _line(path, skip)
     delimiter = next((mark for mark in DELIMITERS if mark in line), ",")
-    found = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    try:
+        found = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}: line {skip + 1} cannot be split into columns ({error}): save it with ordinary line ends"
+        ) from error
     if all(isinstance(column, int) for column in columns.values()):
         for role, place in columns.items():
             if place >= len(found):

@@ -37,8 +37,8 @@ def test_a_declaration():
         ("", "'' is no part like x=acc_x"),
         ("x=a,y", "'y' is no part like x=acc_x"),
         ("x=a,y=", "'y=' is no part like x=acc_x"),
-        (TEXT + ",unti=g", "'unti' in 'unti=g' is unknown, did you mean unit?"),
-        (TEXT + ",RANGE=8", "'RANGE' in 'RANGE=8' is unknown, did you mean range?"),
+        (TEXT + ",unti=g", "'unti' in 'unti=g' is unknown .did you mean unit.., expected some of x, y"),
+        (TEXT + ",RANGE=8", "'RANGE' in 'RANGE=8' is unknown .did you mean range.., expected"),
         (TEXT + ",device=AX3", "'device' in 'device=AX3' is unknown"),
         (TEXT + ",x=b", "x is there twice, 'a' and 'b'"),
         ("x=a,y=b,unit=g", "z, rate missing in 'x=a,y=b,unit=g'"),
@@ -240,3 +240,10 @@ def test_npy_that_is_damaged(tmp_path):
 def test_a_file_that_is_not_there(tmp_path, name):
     with pytest.raises(FileNotFoundError, match="1.* does not exist"):
         open_file(tmp_path / name, parse(TEXT))
+
+
+def test_line_ends_that_split_no_header(tmp_path):
+    path = tmp_path / "old.csv"
+    path.write_bytes(b"time,x,y,z\r2020-01-01 00:00:00,0,0,1\r")
+    with pytest.raises(ValueError, match=r"old.csv: line 1 cannot be split into columns .*ordinary line ends"):
+        open_file(path, parse("time=time,x=x,y=y,z=z,unit=g,rate=50"))

@@ -47,7 +47,8 @@ def test_verify_fails_where_a_file_is_damaged(folder, capsys):
     assert printed.out == ""
     assert error(printed) == (
         f"selfpab verify: error: {folder}: 1 of 14 files are damaged: shards/{shard.name} (its checksum differs): run "
-        "the command that wrote this folder again, it makes only these anew"
+        "the command that wrote this folder again, it makes only these anew (all of them, into another folder, if that "
+        "refuses since an earlier release wrote this one)"
     )
 
 

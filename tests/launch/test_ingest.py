@@ -111,6 +111,19 @@ def test_submitting_checks_first_and_makes_room(folder, tmp_path, capsys, monkey
     assert sorted(contents(out)) == ["movement.npz", "normalization.npz", "shards/p.array_record", "shards/p.json"]
 
 
+def test_without_sbatch_nothing_is_touched(folder, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    assert ingest.main(flags(folder, out, "--workers=1")) == 0
+    before = contents(out)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ingest.main(flags(folder, out, "--engine=slurm")) == 2
+    assert "sbatch, which is not on this machine" in capsys.readouterr().err and contents(out) == before
+    (tmp_path / "sbatch").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    assert ingest.main(flags(folder, out, "--engine=slurm")) == 2
+    assert "or --engine local, has to write the manifest" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_not_mounted(folder, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -156,23 +156,59 @@ def test_a_full_disk_is_nobodys_failure(persons, whole, tmp_path, monkeypatch):
     assert contents(out) == contents(whole)
 
 
-def test_a_file_that_changes_while_it_is_read_is_done_again(cohort, tmp_path, monkeypatch):
-    raw, calls = tmp_path / "raw", []
-    raw.mkdir()
-    (raw / "a.cwa").write_bytes((cohort / "raw" / "a_back.cwa").read_bytes())
+def alone(folder, cohort):
+    """The settings and the person of a folder with one file."""
+    folder.mkdir()
+    (folder / "a.cwa").write_bytes((cohort / "raw" / "a_back.cwa").read_bytes())
     settings = dataclasses.replace(SETTINGS, cut=dataclasses.replace(SETTINGS.cut, sensors=("wrist",)))
-    survey = processing.survey
+    return settings, people.one_file_each(folder, "wrist")
 
-    def touched(*given):
-        os.utime(raw / "a.cwa", ns=(1, 1)) if not calls else None
-        calls.append(given)
-        return survey(*given)
 
-    monkeypatch.setattr(processing, "survey", touched)
-    found = people.one_file_each(raw, "wrist")
-    for written in (True, True, False):
+@pytest.mark.parametrize("how", ["touched", "longer"])
+def test_a_file_that_changes_while_it_is_read_is_no_recording(cohort, tmp_path, monkeypatch, how):
+    settings, found = alone(tmp_path / "raw", cohort)
+    path, survey, whole = tmp_path / "raw" / "a.cwa", processing.survey, (cohort / "raw" / "a_back.cwa").read_bytes()
+    path.write_bytes(whole if how == "touched" else whole[: len(whole) // 2])
+
+    def changed(*given):
+        result = survey(*given)
+        os.utime(path, ns=(1, 1)) if how == "touched" else path.write_bytes(whole)
+        return result
+
+    monkeypatch.setattr(processing, "survey", changed)
+    with pytest.raises(ValueError, match="changed while it was read: run the same command again"):
+        run.ingest(found, settings, tmp_path / "out", run.local(1), progress=False)
+    monkeypatch.setattr(processing, "survey", survey)
+    for written in (True, False):
         _, outcomes = run.ingest(found, settings, tmp_path / "out", run.local(1), progress=False)
         assert outcomes[0].written == written
+
+
+def test_a_file_that_vanishes_is_its_persons_failure(cohort, tmp_path, monkeypatch):
+    settings, found = alone(tmp_path / "raw", cohort)
+    survey = processing.survey
+
+    def gone(*given):
+        result = survey(*given)
+        (tmp_path / "raw" / "a.cwa").unlink()
+        return result
+
+    monkeypatch.setattr(processing, "survey", gone)
+    with pytest.raises(ValueError, match="none of the 1 recordings can be used; the first, a: .*a.cwa"):
+        run.ingest(found, settings, tmp_path / "out", run.local(1), progress=False)
+
+
+def test_beginning_an_array_takes_nothing_away_for_a_passing_error(persons, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+
+    def stale(person):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(people.Person, "stamp", stale)
+    with pytest.raises(OSError, match="Stale file handle"):
+        run.begin(persons, SETTINGS, out)
+    assert (out / "shards" / "a.json").exists()
 
 
 def test_a_worker_that_writes_elsewhere_is_noticed(persons, tmp_path):

@@ -204,7 +204,37 @@ def test_raw_files_that_are_gone_undo_nothing(cohort, persons, tmp_path):
     assert {name for name in after if after[name] != before[name]} == {"manifest.json", "failed/broken.json"}
     back, thigh = gone[0].sensors
     other = dataclasses.replace(gone[0], sensors=(dataclasses.replace(back, file="x.cwa"), thigh))
-    assert "x.cwa and a_thigh.cwa not in" in attempt(other, SETTINGS, out).reason
+    assert "a_back.cwa" not in (reason := attempt(other, SETTINGS, out).reason) and "x.cwa and a_thigh.cwa" in reason
+    turned = dataclasses.replace(gone[0], sensors=(dataclasses.replace(back, orientation="-x,-y,z"), thigh))
+    assert "a_back.cwa and a_thigh.cwa not in" in attempt(turned, SETTINGS, out).reason
+    somebody = dataclasses.replace(gone[0], subject="z")
+    assert "not in" in attempt(somebody, SETTINGS, out).reason
+
+
+def test_one_file_gone_and_the_other_changed(cohort, tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    for name in ("a_back.cwa", "a_thigh.cwa"):
+        (raw / name).write_bytes((cohort / "raw" / name).read_bytes())
+    (tmp_path / "pairs.csv").write_text("file,person,place\na_back.cwa,a,back\na_thigh.cwa,a,thigh\n")
+    persons = people.from_table(raw, tmp_path / "pairs.csv", SETTINGS.cut.sensors)
+    run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    (raw / "a_back.cwa").unlink()
+    assert attempt(persons[0], SETTINGS, out) == ("a", False, 12, "")
+    (raw / "a_thigh.cwa").write_bytes((cohort / "raw" / "b_thigh.cwa").read_bytes())
+    (out / "failed").mkdir()
+    assert "a_back.cwa not in" in attempt(persons[0], SETTINGS, out).reason
+
+
+def test_two_recordings_in_one_file_are_refused(tmp_path):
+    write_cwa(tmp_path / "w.cwa", signal("back", 0, minutes=60))
+    content = (tmp_path / "w.cwa").read_bytes()
+    write_cwa(tmp_path / "w.cwa", signal("back", 0, minutes=90), session=2)
+    second = (tmp_path / "w.cwa").read_bytes()[cwa_writer.HEADER_BYTES :]
+    (tmp_path / "w.cwa").write_bytes(content + second)
+    wrist = dataclasses.replace(PLAIN, cut=dataclasses.replace(PLAIN.cut, sensors=("wrist",)))
+    with pytest.raises(ValueError, match=r"w.cwa: 2,259 of 3,765 blocks are of another session"):
+        ingested(people.one_file_each(tmp_path, "wrist")[0], tmp_path / "out", wrist)
 
 
 def test_who_breaks_loses_what_was_made_of_other_bytes(cohort, tmp_path):
