@@ -30,6 +30,8 @@ def _describe(argv: Sequence[str] | None) -> None:
     for flag, path in (("figure", figure), ("files", flags.files), ("people", flags.people)):
         if path and Path(flags.folder).resolve() in path.resolve().parents:
             raise ValueError(f"--{flag}: {path} lies in the prepared folder, expected a place outside of it")
+    if flags.files and flags.people and flags.files.resolve() == flags.people.resolve():
+        raise ValueError(f"--files and --people are both {flags.files}, expected two files")
     from data_pipelines.describe import describe
     from data_pipelines.ingest.files_table import files_table
     from data_pipelines.manifest import read_manifest, write_atomically

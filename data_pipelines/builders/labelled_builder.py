@@ -20,6 +20,17 @@ MAX_GAP_S = 0.5  # resampling does not lead over longer gaps: they stay gaps
 MANUAL = "Put the published files, unpacked, into the manual folder; else they are downloaded."
 
 
+def signal_features(channels: Sequence[str]) -> dict[str, tfds.features.FeatureConnector]:
+    """What every recording holds: subject, acceleration int16 [C, S] with its scale, time int64 [S] in microseconds."""
+    raw = tfds.features.Encoding.BYTES
+    return {
+        "subject": tfds.features.Text(),
+        "acceleration": tfds.features.Tensor(shape=(len(channels), None), dtype=np.int16, encoding=raw),
+        "scale": tfds.features.Scalar(dtype=np.float32),
+        "time": tfds.features.Tensor(shape=(None,), dtype=np.int64, encoding=raw),
+    }
+
+
 def info(
     builder: tfds.core.DatasetBuilder,
     *,
@@ -32,19 +43,11 @@ def info(
     rate_hz: int = SAMPLE_RATE_HZ,
 ) -> tfds.core.DatasetInfo:
     """The builder's DatasetInfo; its metadata hold activities by code, rate in Hz, channels and licence."""
-    raw = tfds.features.Encoding.BYTES
+    label = tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding=tfds.features.Encoding.BYTES)
     return tfds.core.DatasetInfo(
         builder=builder,
         description=description,
-        features=tfds.features.FeaturesDict(
-            {
-                "subject": tfds.features.Text(),
-                "acceleration": tfds.features.Tensor(shape=(len(channels), None), dtype=np.int16, encoding=raw),
-                "scale": tfds.features.Scalar(dtype=np.float32),
-                "label": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding=raw),
-                "time": tfds.features.Tensor(shape=(None,), dtype=np.int64, encoding=raw),
-            }
-        ),
+        features=tfds.features.FeaturesDict(signal_features(channels) | {"label": label}),
         homepage=homepage,
         citation=citation,
         license=licence,

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines import sources
-from data_pipelines.builders.labelled_builder import MAX_GAP_S, SCALE_G
+from data_pipelines.builders.labelled_builder import MAX_GAP_S, SCALE_G, signal_features
 from data_pipelines.contract import Recording
 from data_pipelines.resample import resample
 from data_pipelines.windows import quantise
@@ -27,19 +27,11 @@ def info(
     rate_hz: int,
 ) -> tfds.core.DatasetInfo:
     """The builder's DatasetInfo; its metadata hold rate in Hz, channels and how access is granted."""
-    raw = tfds.features.Encoding.BYTES
+    name = tfds.features.Text()  # a subject may have several recordings
     return tfds.core.DatasetInfo(
         builder=builder,
         description=description,
-        features=tfds.features.FeaturesDict(
-            {
-                "subject": tfds.features.Text(),
-                "name": tfds.features.Text(),  # a subject may have several recordings
-                "acceleration": tfds.features.Tensor(shape=(len(channels), None), dtype=np.int16, encoding=raw),
-                "scale": tfds.features.Scalar(dtype=np.float32),
-                "time": tfds.features.Tensor(shape=(None,), dtype=np.int64, encoding=raw),
-            }
-        ),
+        features=tfds.features.FeaturesDict(signal_features(channels) | {"name": name}),
         homepage=homepage,
         citation=citation,
         license=access,

@@ -28,7 +28,16 @@ NOT_CALIBRATED = Calibration(np.ones(3), np.zeros(3), np.zeros(3), 0.0, float("n
 
 @dataclasses.dataclass(frozen=True)
 class Read:
-    """A sensor after the first pass over its file; the lag is None for the sensor whose clock is the recording's."""
+    """A sensor after the first pass over its file.
+
+    Attributes:
+      sensor, file: whose words and header are read.
+      described, state: what the pairing table says of the file, its size and time of change, see `Person`.
+      crc32: of the file's bytes.
+      report, survey: what the pass found.
+      calibration, flip: what will be done to the samples.
+      lag: of the clock; None for the sensor whose clock is the recording's, and where clocks are trusted.
+    """
 
     sensor: Sensor
     file: RawFile

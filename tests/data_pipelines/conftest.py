@@ -1,10 +1,12 @@
 """Recordings written as csv files, and what preparing makes of them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from data_pipelines.manifest import json_bytes, manifest_hash
 from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.shards import Cut
 from selfpab_jax.signals.stft import CHANNELS
@@ -53,3 +55,11 @@ def prepared(recordings, prepare_harth, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("prepared") / "out"
     prepare_harth(recordings, out)
     return out
+
+
+def rewrite(folder: Path, change) -> None:
+    """Applies `change` to a prepared folder's manifest and makes its hash right again."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    manifest["hash"] = manifest_hash(manifest)
+    (folder / "manifest.json").write_bytes(json_bytes(manifest))

@@ -1,27 +1,19 @@
 """Verifying a prepared folder: every file and every shard's records; what it names; a large number of files."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from data_pipelines.manifest import file_crc32, json_bytes, manifest_hash, read_normalization
+from data_pipelines.manifest import file_crc32, read_normalization
 from data_pipelines.verify import DamagedFiles, unnamed, verify
+from tests.data_pipelines.conftest import rewrite
 
 
 @pytest.fixture
 def folder(prepared, tmp_path) -> Path:
     """A prepared folder of its own: 3 shards and sidecars (S3 holds no window), 3 labelled files and two others."""
     return shutil.copytree(prepared, tmp_path / "out")
-
-
-def rewrite(folder: Path, change) -> None:
-    """Applies `change` to the manifest and makes its hash right again."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    change(manifest)
-    manifest["hash"] = manifest_hash(manifest)
-    (folder / "manifest.json").write_bytes(json_bytes(manifest))
 
 
 def sizes(folder: Path) -> int:

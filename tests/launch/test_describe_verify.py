@@ -8,23 +8,15 @@ from pathlib import Path
 import pytest
 
 from data_pipelines.describe import SPLIT
-from data_pipelines.manifest import json_bytes, manifest_hash
 from launch import __main__ as dispatch
 from launch import describe, verify
 from launch.config_file import load_config
+from tests.data_pipelines.conftest import rewrite
 
 
 @pytest.fixture
 def folder(prepared, tmp_path) -> Path:
     return shutil.copytree(prepared, tmp_path / "out")
-
-
-def rewrite(folder: Path, change) -> None:
-    """Applies `change` to the manifest and makes its hash right again."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    change(manifest)
-    manifest["hash"] = manifest_hash(manifest)
-    (folder / "manifest.json").write_bytes(json_bytes(manifest))
 
 
 def error(printed) -> str:
@@ -216,6 +208,11 @@ def test_describe_draws(folder, tmp_path, times_of_day, capsys):
 def test_wrong_values(flags, sentence, folder, capsys):
     assert describe.main([str(folder), *flags]) == 2
     assert error(capsys.readouterr()).startswith(f"selfpab describe: error: {sentence}")
+
+
+def test_two_tables_are_two_files(folder, tmp_path, capsys):
+    assert describe.main([str(folder), f"--files={tmp_path / 'a.csv'}", f"--people={tmp_path}/x/../a.csv"]) == 2
+    assert "expected two files" in error(capsys.readouterr()) and not (tmp_path / "a.csv").exists()
 
 
 def test_no_picture_into_the_prepared_folder(folder, capsys):

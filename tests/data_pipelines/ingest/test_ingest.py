@@ -211,14 +211,20 @@ def test_raw_files_that_are_gone_undo_nothing(cohort, persons, tmp_path):
     assert "not in" in attempt(somebody, SETTINGS, out).reason
 
 
-def test_one_file_gone_and_the_other_changed(cohort, tmp_path):
+def only_a(cohort, tmp_path):
+    """raw/ with the files of person a, what ingest made of them, and that person."""
     raw, out = tmp_path / "raw", tmp_path / "out"
     raw.mkdir()
-    for name in ("a_back.cwa", "a_thigh.cwa"):
-        (raw / name).write_bytes((cohort / "raw" / name).read_bytes())
-    (tmp_path / "pairs.csv").write_text("file,person,place\na_back.cwa,a,back\na_thigh.cwa,a,thigh\n")
+    for place in ("back", "thigh"):
+        (raw / f"a_{place}.cwa").write_bytes((cohort / "raw" / f"a_{place}.cwa").read_bytes())
+    (tmp_path / "pairs.csv").write_text(TABLE + "a_back.cwa,a,back,\na_thigh.cwa,a,thigh,\n")
     persons = people.from_table(raw, tmp_path / "pairs.csv", SETTINGS.cut.sensors)
     run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    return raw, out, persons
+
+
+def test_one_file_gone_and_the_other_changed(cohort, tmp_path):
+    raw, out, persons = only_a(cohort, tmp_path)
     (raw / "a_back.cwa").unlink()
     assert attempt(persons[0], SETTINGS, out) == ("a", False, 12, "")
     (raw / "a_thigh.cwa").write_bytes((cohort / "raw" / "b_thigh.cwa").read_bytes())
@@ -238,13 +244,7 @@ def test_two_recordings_in_one_file_are_refused(tmp_path):
 
 
 def test_who_breaks_loses_what_was_made_of_other_bytes(cohort, tmp_path):
-    raw, out = tmp_path / "raw", tmp_path / "out"
-    raw.mkdir()
-    for name in ("a_back.cwa", "a_thigh.cwa"):
-        (raw / name).write_bytes((cohort / "raw" / name).read_bytes())
-    (tmp_path / "pairs.csv").write_text("file,person,place\na_back.cwa,a,back\na_thigh.cwa,a,thigh\n")
-    persons = people.from_table(raw, tmp_path / "pairs.csv", SETTINGS.cut.sensors)
-    run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    raw, out, persons = only_a(cohort, tmp_path)
     (raw / "a_thigh.cwa").write_bytes(b"broken now")
     with pytest.raises(ValueError, match="none of the 1 recordings can be used; the first, a: a_thigh.cwa: "):
         run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
