@@ -202,7 +202,7 @@ def test_truncated_files(intact, tmp_path):
     _, found, report = _read(tmp_path / "b.cwa")
     np.testing.assert_array_equal(found, rows[: 200 * ROOM])
     assert report.bad_blocks == {"truncated": 1} and report.blocks == 201
-    packed = gzip.compress(intact.read_bytes())
+    packed = gzip.compress(intact.read_bytes(), mtime=0)
     (tmp_path / "b.cwa.gz").write_bytes(packed[: len(packed) // 2])
     _, found, report = _read(tmp_path / "b.cwa.gz")
     assert 130 * ROOM < len(found) < 170 * ROOM and report.bad_blocks == {"truncated": 1}
@@ -218,10 +218,11 @@ def test_truncated_files(intact, tmp_path):
     [
         (b"", "no Axivity .cwa file"),
         (b"time,x,y,z\n" * 500, "no Axivity .cwa file"),
-        (gzip.compress(b"time,x,y,z\n" * 500), "no Axivity .cwa file"),
+        (gzip.compress(b"time,x,y,z\n" * 500, mtime=0), "no Axivity .cwa file"),
         (cwa_writer.header(1, 1, 0x4A, "AX3", ""), "it holds no samples"),
         (cwa_writer.header(1, 1, 0x4A, "AX3", "") + MARK.ljust(512, b"\0") * 9, "none of its 9 blocks"),
     ],
+    ids=["nothing", "text", "packed text", "a header alone", "damaged blocks"],
 )
 def test_what_holds_no_recording_is_one_sentence(tmp_path, content, said):
     path = tmp_path / "a.cwa"
