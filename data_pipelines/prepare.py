@@ -59,7 +59,7 @@ def prepare(
       ValueError: recordings that cannot be used (all of them named), no window in all of them, a bad setting.
       FileNotFoundError: no such input.
       FileExistsError: `out` holds something else or was prepared with other settings.
-      OSError: the disk is full, another process is preparing `out`, or a worker died.
+      OSError: the disk is full, or another process is preparing `out`.
     """
     settings = settings or PrepareSettings()
     workers = (os.cpu_count() or 1) if workers is None else workers
@@ -96,8 +96,8 @@ def _prepare_all(
             try:
                 done[index], _ = outcome()
                 windows += done[index]["entry"]["windows"]
-            except ChildProcessError:
-                raise
+            except ChildProcessError as error:
+                failed[index] = ValueError(f"{found[index].name}: {error}")
             except (ValueError, OSError) as error:
                 failed[index] = error
             bar.set_postfix(windows=windows, failed=len(failed))

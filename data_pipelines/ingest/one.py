@@ -37,7 +37,6 @@ def attempt(person: Person, settings: IngestSettings, out: Path) -> Outcome:
     Raises:
       OSError: `out` cannot be written; that is nobody's failure, and ends the run.
     """
-    note = out / FAILED / f"{person.name}.json"
     try:
         done = existing(person, settings, out)
         processed = None if done else process(person, settings)
@@ -48,16 +47,23 @@ def attempt(person: Person, settings: IngestSettings, out: Path) -> Outcome:
         reason = _sentence(error) if expected else f"unexpected {type(error).__name__} ({error})"
         # Wherever the same files lie, the same manifest.
         reason = reason.replace(f"{person.folder}{os.sep}", "").removeprefix(f"{person.name}: ")
-        content = {"name": person.name, "reason": reason}
-        content |= {} if expected else {"traceback": traceback.format_exc()}
-        write_atomically(note, json_lines(content))
         if not isinstance(error, OSError):  # what an earlier run made of other bytes
             for path in (sidecar_path(out, person.name), out / SHARDS / f"{person.name}{ENDING}"):
                 path.unlink(missing_ok=True)
-        return Outcome(person.name, False, 0, reason)
+        return failure(person, out, reason, **({} if expected else {"traceback": traceback.format_exc()}))
     sidecar = done or _write(person, processed, settings, out)
-    note.unlink(missing_ok=True)
+    _note(person, out).unlink(missing_ok=True)
     return Outcome(person.name, not done, sidecar["entry"]["windows"])
+
+
+def failure(person: Person, out: Path, reason: str, **more: str) -> Outcome:
+    """The outcome of a person without a shard; `out`/failed/NAME.json says why, and whatever `more` there is."""
+    write_atomically(_note(person, out), json_lines({"name": person.name, "reason": reason, **more}))
+    return Outcome(person.name, False, 0, reason)
+
+
+def _note(person: Person, out: Path) -> Path:
+    return out / FAILED / f"{person.name}.json"
 
 
 def ingest_one(person: Person, settings: IngestSettings, out: Path) -> tuple[dict, bool]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_pipelines.folder import FAILED, check_out, finish, lock, locked, sweep
-from data_pipelines.ingest.one import Outcome, attempt, existing
+from data_pipelines.ingest.one import Outcome, attempt, existing, failure
 from data_pipelines.ingest.people import Person
 from data_pipelines.ingest.settings import LAYOUT, IngestSettings
 from data_pipelines.manifest import MANIFEST
@@ -21,6 +21,7 @@ from data_pipelines.processes import outcomes
 from data_pipelines.shards import SHARDS, read_sidecar, sidecar_path
 
 PATIENCE_S = 3600  # for the task that writes the manifest; minutes for tens of thousands of people
+DIED = "the process that worked on it died, perhaps for lack of memory: run again with fewer --workers or more memory"
 
 Engine = Callable[[Sequence[Person], IngestSettings, Path], Iterator[Outcome]]
 
@@ -41,7 +42,7 @@ def ingest(
     Raises:
       ValueError: nobody's files can be used, or they hold no window.
       FileExistsError: `out` holds something else or was made with other settings.
-      OSError: the disk is full, another process is writing to `out`, or a worker died.
+      OSError: the disk is full, or another process is writing to `out`.
     """
     _claim(people, settings, out)
     with locked(out):
@@ -53,6 +54,7 @@ def ingest(
             sweep(out)
             _remove_empty(out)
             raise
+        sweep(out)  # after a worker that died
         manifest = complete(people, settings, out)
     return manifest, found
 
@@ -103,8 +105,13 @@ def local(workers: int) -> Engine:
     """The engine of this machine: so many processes."""
 
     def engine(people: Sequence[Person], settings: IngestSettings, out: Path) -> Iterator[Outcome]:
-        for _, outcome in outcomes(attempt, [(person, settings, out) for person in people], workers):
-            yield outcome()
+        jobs = [(person, settings, out) for person in people]
+        for number, outcome in outcomes(attempt, jobs, workers, isolated=True):
+            try:
+                found = outcome()
+            except ChildProcessError:
+                found = failure(people[number], out, DIED)
+            yield found
 
     return engine
 

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import data_pipelines.prepare
 from data_pipelines.labelled import load_labelled
 from data_pipelines.manifest import manifest_hash, read_manifest, read_movement, read_normalization
 from data_pipelines.prepare import PrepareSettings, prepare
@@ -186,6 +188,20 @@ def test_all_bad_recordings_are_named(recordings, tmp_path, prepare_harth):
     ):
         prepare_harth(folder, tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_recording_with_which_a_process_died_is_named(recordings, tmp_path, prepare_harth, monkeypatch):
+    def died():
+        raise ChildProcessError("a worker process died")
+
+    def outcomes(function, jobs, _):
+        for number, job in enumerate(jobs):
+            yield number, died if number == 1 else partial(function, *job)
+
+    monkeypatch.setattr(data_pipelines.prepare, "outcomes", outcomes)
+    with pytest.raises(ValueError, match="^S2: a worker process died"):
+        prepare_harth(recordings, tmp_path / "out")
+    assert (tmp_path / "out" / "shards" / "S3.json").exists()
 
 
 def test_no_window_at_all(recordings, prepare_harth, tmp_path):

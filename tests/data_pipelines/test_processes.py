@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import time
 
 import pytest
@@ -37,8 +38,10 @@ def fails(number):
     return number
 
 
-def dies(number):
-    os._exit(3)
+def half_or_dies(number):
+    if not number:
+        os._exit(3)
+    return half(number)
 
 
 def left():
@@ -99,14 +102,22 @@ def test_an_exception_passes_through_and_the_others_go_on(workers):
     assert sorted(found) == [0, 2] and not left()
 
 
-def test_a_worker_that_dies_is_said_in_a_sentence():
-    # Once a worker is dead, every job that has no result yet has this one.
-    found = list(outcomes(dies, [(0,), (1,), (2,)], 2))
-    assert sorted(number for number, _ in found) == [0, 1, 2]
-    for _, outcome in found:
-        with pytest.raises(ChildProcessError, match="a worker process died, .* run again with fewer --workers"):
-            outcome()
-    assert not left()
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_dies_takes_one_job_with_it_and_is_replaced(workers):
+    jobs = [(n,) for n in (5, 0, 4, 0, 8)]
+    found, died = {}, []
+    for number, outcome in outcomes(half_or_dies, jobs, workers, isolated=True):
+        try:
+            found[number] = outcome()
+        except ChildProcessError as error:
+            assert re.match("a worker process died, .* run again with fewer --workers", str(error))
+            died.append(number)
+    assert found == {0: 2, 2: 2, 4: 4} and sorted(died) == [1, 3] and not left()
+
+
+def test_isolated_jobs_are_not_in_this_process_if_there_are_others():
+    assert all(outcome()[0] != os.getpid() for _, outcome in outcomes(here, [(), ()], 1, isolated=True))
+    assert [outcome()[0] for _, outcome in outcomes(here, [()], 1, isolated=True)] == [os.getpid()]
 
 
 def test_who_stops_early_leaves_no_worker_behind():

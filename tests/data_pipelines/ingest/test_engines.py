@@ -18,6 +18,36 @@ from data_pipelines.ingest.one import attempt
 from tests.data_pipelines.ingest.conftest import SETTINGS, contents
 
 PROJECT = Path(__file__).parents[3]
+SLOW = """
+import sys, time
+from data_pipelines import shards
+from launch import ingest
+
+write = shards._write_shard
+
+def slow(path, *rest):
+    path.with_name(path.name + ".partial").touch()
+    time.sleep(0.5)  # so that there is a middle
+    return write(path, *rest)
+
+shards._write_shard = slow
+if __name__ == "__main__":
+    sys.exit(ingest.main())
+"""
+
+
+class Deadly(people.Person):
+    """A person whose files end the process that looks at them, and leave the draft `subject` behind."""
+
+    def stamp(self) -> str:
+        Path(self.subject).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_this_process(people, settings, out):
+    """The engine without any processes, for what a test puts in place of something here."""
+    for person in people:
+        yield attempt(person, settings, out)
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +134,10 @@ def test_killed_in_the_middle_and_run_again(cohort, whole, tmp_path, how, after)
     out = tmp_path / "out"
     flags = [f"--input={cohort / 'raw'}", f"--pairs={cohort / 'pairs.csv'}", f"--out={out}", "--window=60"]
     command = [sys.executable, "-m", "launch", "ingest", *flags, "--workers=1"]
-    slowed = "import time, data_pipelines.shards as s; w = s._write_shard\n"  # so that there is a middle
-    slowed += "def slow(path, *rest):\n    path.with_name(path.name + '.partial').touch(); time.sleep(0.5)\n"
-    slowed += "    return w(path, *rest)\ns._write_shard = slow\nimport sys; from launch import ingest\n"
-    slowed += "sys.exit(ingest.main(sys.argv[1:]))\n"
-    started = subprocess.Popen([sys.executable, "-c", slowed, *command[4:]], cwd=PROJECT, stderr=subprocess.PIPE)
+    program = tmp_path / "slow.py"  # a file, which worker processes read too
+    program.write_text(SLOW)
+    path = os.environ | {"PYTHONPATH": str(PROJECT)}
+    started = subprocess.Popen([sys.executable, program, *command[4:]], cwd=PROJECT, stderr=subprocess.PIPE, env=path)
     shards = out / "shards"
     end = time.monotonic() + 60
     while len(list(shards.glob("*.json"))) < after or not list(shards.glob("*.partial")):
@@ -139,6 +168,20 @@ def test_a_defect_in_one_recording_stops_no_other(persons, tmp_path, monkeypatch
         attempt(persons[0], SETTINGS, tmp_path)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_process_that_dies_with_one_recording_stops_no_other(persons, whole, tmp_path, workers):
+    out, bad = tmp_path / "out", [one.name for one in persons].index("b")
+    with_bad = list(persons)
+    draft = out / "shards" / "b.array_record.elsewhere-7.partial"
+    with_bad[bad] = Deadly(**vars(persons[bad]) | {"subject": str(draft)})
+    manifest, found = run.ingest(with_bad, SETTINGS, out, run.local(workers), progress=False)
+    assert {one.name: one.reason for one in found if one.reason}["b"] == run.DIED
+    assert [entry["name"] for entry in manifest["recordings"]] == ["a", "c"]
+    assert {"name": "b", "reason": run.DIED} in manifest["failed"] and not draft.exists()
+    run.ingest(persons, SETTINGS, out, run.local(workers), progress=False)
+    assert contents(out) == contents(whole)
+
+
 def test_a_full_disk_is_nobodys_failure(persons, whole, tmp_path, monkeypatch):
     out, store = tmp_path / "out", one.store
 
@@ -149,7 +192,7 @@ def test_a_full_disk_is_nobodys_failure(persons, whole, tmp_path, monkeypatch):
 
     monkeypatch.setattr(one, "store", full)
     with pytest.raises(OSError, match="No space left"):
-        run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+        run.ingest(persons, SETTINGS, out, in_this_process, progress=False)
     assert not (out / "manifest.json").exists() and not (out / "failed" / "b.json").exists()
     monkeypatch.setattr(one, "store", store)
     run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
