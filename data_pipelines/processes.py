@@ -53,10 +53,19 @@ def outcomes(
     waiting, free = iter(enumerate(jobs)), list(range(workers))
     running: dict[Future, tuple[int, int]] = {}  # -> numbers of the job and of the pool
 
+    def replace(place: int) -> None:
+        pools[place].shutdown()
+        pools[place] = spawn(place)
+
     def feed() -> None:
         for number, job in itertools.islice(waiting, len(free)):
             place = free.pop()
-            running[pools[place].submit(function, *job)] = number, place
+            try:
+                future = pools[place].submit(function, *job)
+            except BrokenProcessPool:  # the worker died between two jobs
+                replace(place)
+                future = pools[place].submit(function, *job)
+            running[future] = number, place
 
     try:
         feed()
@@ -64,8 +73,7 @@ def outcomes(
             ended = {future: running.pop(future) for future in wait(running, return_when=FIRST_COMPLETED).done}
             for future, (_, place) in ended.items():
                 if isinstance(future.exception(), BrokenProcessPool):
-                    pools[place].shutdown()
-                    pools[place] = spawn(place)
+                    replace(place)
                 free.append(place)
             feed()
             for future, (number, _) in ended.items():

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import re
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -113,6 +115,20 @@ def test_a_worker_that_dies_takes_one_job_with_it_and_is_replaced(workers):
             assert re.match("a worker process died, .* run again with fewer --workers", str(error))
             died.append(number)
     assert found == {0: 2, 2: 2, 4: 4} and sorted(died) == [1, 3] and not left()
+
+
+def test_a_worker_that_dies_between_two_jobs_takes_none_with_it(monkeypatch):
+    submit, refused = ProcessPoolExecutor.submit, []
+
+    def once_broken(pool, function, number):
+        if number == 6 and not refused:
+            refused.append(pool)
+            raise BrokenProcessPool
+        return submit(pool, function, number)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", once_broken)
+    found = {number: outcome() for number, outcome in outcomes(half, [(2,), (4,), (6,), (8,)], 2)}
+    assert found == {0: 1, 1: 2, 2: 3, 3: 4} and len(refused) == 1 and not left()
 
 
 def test_isolated_jobs_are_not_in_this_process_if_there_are_others():
