@@ -19,7 +19,7 @@ from tests.data_pipelines.ingest.conftest import SETTINGS, contents
 
 PROJECT = Path(__file__).parents[3]
 SLOW = """
-import sys, time
+import signal, sys, time
 from data_pipelines import shards
 from launch import ingest
 
@@ -32,6 +32,7 @@ def slow(path, *rest):
 
 shards._write_shard = slow
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     sys.exit(ingest.main())
 """
 
