@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 Outcome = tuple[int, Callable[[], Any]]  # number of the job; returns its result or raises what it raised
+FILES, FILES_A_WORKER = 256, 10  # open ones: of this process without workers, and of a pool with one
 _place = {"number": 0}  # of this process among the workers
 
 
@@ -34,59 +36,88 @@ def outcomes(
       isolated: one worker with several jobs is spawned too, so that its death is not that of all of them.
 
     Raises:
-      ChildProcessError: (from an outcome) the worker died.
+      ChildProcessError: (from an outcome) the worker died; (from the iterator) workers cannot start.
     """
-    workers = min(workers, len(jobs))
+    workers = _allowed(min(workers, len(jobs)))
     if workers <= 1 and not (isolated and len(jobs) > 1):
         for number, job in enumerate(jobs):
             yield number, lambda job=job: function(*job)
         return
     before = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
     cores = sorted(os.sched_getaffinity(0)) if share_cores and hasattr(os, "sched_getaffinity") else []
-
-    def spawn(place: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, context, _start, (place, cores[place::workers] or cores))
-
-    # A pool each: one of several processes does not say which job its dead one had, and fails all that are left.
-    pools = [spawn(place) for place in range(workers)]
-    waiting, free = iter(enumerate(jobs)), list(range(workers))
-    running: dict[Future, tuple[int, int]] = {}  # -> numbers of the job and of the pool
-
-    def replace(place: int) -> None:
-        pools[place].shutdown()
-        pools[place] = spawn(place)
+    free = [_Worker(place, cores[place::workers] or cores) for place in range(workers)]
+    staff, waiting = tuple(free), iter(enumerate(jobs))
+    running: dict[Future, tuple[int, _Worker]] = {}
 
     def feed() -> None:
         for number, job in itertools.islice(waiting, len(free)):
-            place = free.pop()
-            try:
-                future = pools[place].submit(function, *job)
-            except BrokenProcessPool:  # the worker died between two jobs
-                replace(place)
-                future = pools[place].submit(function, *job)
-            running[future] = number, place
+            worker = free.pop()
+            running[worker.give(function, job)] = number, worker
 
     try:
         feed()
         while running:
             ended = {future: running.pop(future) for future in wait(running, return_when=FIRST_COMPLETED).done}
-            for future, (_, place) in ended.items():
+            for future, (_, worker) in ended.items():
                 if isinstance(future.exception(), BrokenProcessPool):
-                    replace(place)
-                free.append(place)
+                    worker.replace()
+                free.append(worker)
             feed()
             for future, (number, _) in ended.items():
                 yield number, lambda future=future: _result(future)
     except BaseException:  # stopped: do not wait for what the workers are at
-        for pool in pools:
-            pool.shutdown(wait=False, cancel_futures=True)
-        for worker in set(multiprocessing.active_children()) - before:
-            worker.terminate()
-            worker.join()
+        for worker in staff:
+            worker.pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()
+            process.join()
         raise
-    for pool in pools:
-        pool.shutdown()
+    for worker in staff:
+        worker.pool.shutdown()
+
+
+class _Worker:
+    """A process that does one job after the other, and is replaced where it died.
+
+    A pool of its own: one of several processes does not say which job its dead one had, and fails all that are left.
+    """
+
+    def __init__(self, number: int, cores: Sequence[int]):
+        self._start = _start, (number, cores)
+        self._employ()
+
+    def _employ(self) -> None:
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), *self._start)
+        self._began: Future | None = None
+
+    def give(self, function: Callable, job: tuple) -> Future:
+        """The job's future."""
+        try:
+            self._began = self._began or self.pool.submit(worker_number)
+            return self.pool.submit(function, *job)
+        except BrokenProcessPool:  # it died between two jobs
+            self.replace()
+            return self.give(function, job)
+
+    def replace(self) -> None:
+        """Makes another process of it; ChildProcessError where the dead one never began."""
+        self.pool.shutdown()
+        if self._began is not None and self._began.exception() is not None:
+            raise ChildProcessError(
+                "worker processes end before they begin: too little memory, or a script that does not keep its calls "
+                'below `if __name__ == "__main__":`'
+            )
+        self._employ()
+
+
+def _allowed(workers: int) -> int:
+    """As many workers as the limit of open files admits, once that is raised as far as this process may."""
+    wanted, (soft, hard) = FILES + FILES_A_WORKER * workers, resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return workers
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return max(1, min(workers, (limit - FILES) // FILES_A_WORKER))
 
 
 def _result(future: Future) -> Any:

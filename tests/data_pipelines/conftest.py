@@ -11,6 +11,28 @@ from data_pipelines.prepare import PrepareSettings, prepare
 from data_pipelines.shards import Cut
 from selfpab_jax.signals.stft import CHANNELS
 
+STUCK = """
+import signal, sys, time
+sys.path.insert(0, {project!r})
+from data_pipelines import shards
+from launch import {job}
+
+write, count = shards._write_shard, 0
+
+def stuck(path, *rest):
+    global count
+    count += 1
+    if count > {after}:
+        path.with_name(path.name + ".stuck.partial").touch()
+        time.sleep(600)
+    return write(path, *rest)
+
+shards._write_shard = stuck
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+    sys.exit({job}.main())
+"""
+
 
 def _write_csv(path: Path, stretches: list[tuple[float, int]], seed: int = 0) -> None:
     """A csv of stretches (seconds of gap before, samples) of noise around -1 g, labels in turn by minute."""
@@ -63,3 +85,15 @@ def rewrite(folder: Path, change) -> None:
     change(manifest)
     manifest["hash"] = manifest_hash(manifest)
     (folder / "manifest.json").write_bytes(json_bytes(manifest))
+
+
+@pytest.fixture
+def that_gets_stuck(tmp_path):
+    """(job, after) -> a program like that job, whose workers write so many shards each and hang at the next one."""
+
+    def write(job: str, after: int) -> Path:
+        program = tmp_path / "gets_stuck.py"  # a file, which worker processes read too
+        program.write_text(STUCK.format(job=job, after=after, project=str(Path(__file__).parents[2])))
+        return program
+
+    return write

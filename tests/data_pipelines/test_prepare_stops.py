@@ -72,23 +72,23 @@ def test_changed_source_is_redone_and_changes_the_hash(prepared, recordings, tmp
     assert second["hash"] != first["hash"] and second["hash"] == manifest_hash(second)
 
 
-def test_stopped_half_way_leaves_nothing_partial(prepared, recordings, tmp_path):
+def test_stopped_half_way_leaves_nothing_partial(recordings, tmp_path, that_gets_stuck):
     """SIGTERM while workers write: no half-written file, no manifest; the same command completes it."""
     folder = copy_of(recordings, tmp_path / "csv")
     for k in range(5):
         (folder / f"T{k}.csv").write_bytes((recordings / "S2.csv").read_bytes())
     out = tmp_path / "out"
     flags = ["--input", folder, "--layout", "harth", "--out", out, "--stride", "3", "--workers", "2"]
-    command = [sys.executable, "-m", "launch.prepare", *map(str, flags)]
+    command = [sys.executable, that_gets_stuck("prepare", 1), *map(str, flags)]
     process = subprocess.Popen(command, cwd=REPO, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 60
-    while not list(out.glob("shards/*.json")) and process.poll() is None and time.monotonic() < limit:
+    while len(list(out.glob("shards/*.stuck.partial"))) < 2 and process.poll() is None and time.monotonic() < limit:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in stderr, stderr
     done = sorted(path.stem for path in out.glob("shards/*.json"))
-    assert 0 < len(done) < 8 and not (out / "manifest.json").exists()
+    assert len(done) == 2 and not (out / "manifest.json").exists()
     assert not list(out.rglob("*.partial"))
     states = {name: (out / "shards" / f"{name}.array_record").stat().st_mtime_ns for name in done}
     assert launch_prepare.main(list(map(str, flags))) == 0
@@ -96,13 +96,13 @@ def test_stopped_half_way_leaves_nothing_partial(prepared, recordings, tmp_path)
     assert all((out / "shards" / f"{n}.array_record").stat().st_mtime_ns == t for n, t in states.items())
 
 
-def test_workers_end_with_a_killed_parent(recordings, tmp_path):
+def test_workers_end_with_a_killed_parent(recordings, tmp_path, that_gets_stuck):
     out = tmp_path / "out"
     flags = ["--input", recordings, "--layout", "harth", "--out", out, "--stride", "1", "--workers", "2"]
-    command = [sys.executable, "-m", "launch.prepare", *map(str, flags)]
+    command = [sys.executable, that_gets_stuck("prepare", 0), *map(str, flags)]
     process = subprocess.Popen(command, cwd=REPO, stderr=subprocess.DEVNULL, start_new_session=True)
     limit = time.monotonic() + 60
-    while not list(out.glob("shards/*")) and process.poll() is None and time.monotonic() < limit:
+    while len(list(out.glob("shards/*.stuck.partial"))) < 2 and process.poll() is None and time.monotonic() < limit:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

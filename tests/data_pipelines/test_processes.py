@@ -3,9 +3,12 @@
 import multiprocessing
 import os
 import re
+import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pytest
 
@@ -120,15 +123,38 @@ def test_a_worker_that_dies_takes_one_job_with_it_and_is_replaced(workers):
 def test_a_worker_that_dies_between_two_jobs_takes_none_with_it(monkeypatch):
     submit, refused = ProcessPoolExecutor.submit, []
 
-    def once_broken(pool, function, number):
-        if number == 6 and not refused:
+    def once_broken(pool, function, *job):
+        if job == (6,) and not refused:
             refused.append(pool)
             raise BrokenProcessPool
-        return submit(pool, function, number)
+        return submit(pool, function, *job)
 
     monkeypatch.setattr(ProcessPoolExecutor, "submit", once_broken)
     found = {number: outcome() for number, outcome in outcomes(half, [(2,), (4,), (6,), (8,)], 2)}
     assert found == {0: 1, 1: 2, 2: 3, 3: 4} and len(refused) == 1 and not left()
+
+
+def test_workers_that_cannot_start_are_said_once(tmp_path):
+    (tmp_path / "careless.py").write_text(
+        "from data_pipelines.processes import outcomes\n"
+        "print([outcome() for _, outcome in outcomes(abs, [(-1,), (2,), (3,)], 2)])\n"  # and so in each worker
+    )
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, tmp_path / "careless.py"], capture_output=True, text=True, env=environ)
+    assert done.returncode == 1 and not done.stdout
+    assert "ChildProcessError: worker processes end before they begin: " in done.stderr
+
+
+@pytest.mark.parametrize(("soft", "hard", "wanted", "granted"), [(300, 5000, 30, 30), (300, 336, 30, 8)])
+def test_the_limit_of_open_files_is_raised_or_kept(soft, hard, wanted, granted):
+    code = f"""
+import resource
+from data_pipelines import processes
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+print(processes._allowed({wanted}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.stdout == f"{granted} {256 + 10 * granted}\n", done.stderr
 
 
 def test_isolated_jobs_are_not_in_this_process_if_there_are_others():

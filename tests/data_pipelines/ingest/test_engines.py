@@ -12,29 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from data_pipelines.folder import locked
 from data_pipelines.ingest import one, people, processing, run
 from data_pipelines.ingest.one import attempt
+from data_pipelines.locks import locked
 from tests.data_pipelines.ingest.conftest import SETTINGS, contents
 
 PROJECT = Path(__file__).parents[3]
-SLOW = """
-import signal, sys, time
-from data_pipelines import shards
-from launch import ingest
-
-write = shards._write_shard
-
-def slow(path, *rest):
-    path.with_name(path.name + ".partial").touch()
-    time.sleep(0.5)  # so that there is a middle
-    return write(path, *rest)
-
-shards._write_shard = slow
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
-    sys.exit(ingest.main())
-"""
 
 
 class Deadly(people.Person):
@@ -131,17 +114,15 @@ def test_alone_and_as_a_task_exclude_each_other(persons, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("after", [1, 2])
-def test_killed_in_the_middle_and_run_again(cohort, whole, tmp_path, how, after):
+def test_killed_in_the_middle_and_run_again(cohort, whole, tmp_path, that_gets_stuck, how, after):
     out = tmp_path / "out"
     flags = [f"--input={cohort / 'raw'}", f"--pairs={cohort / 'pairs.csv'}", f"--out={out}", "--window=60"]
     command = [sys.executable, "-m", "launch", "ingest", *flags, "--workers=1"]
-    program = tmp_path / "slow.py"  # a file, which worker processes read too
-    program.write_text(SLOW)
-    path = os.environ | {"PYTHONPATH": str(PROJECT)}
-    started = subprocess.Popen([sys.executable, program, *command[4:]], cwd=PROJECT, stderr=subprocess.PIPE, env=path)
+    stuck = [sys.executable, that_gets_stuck("ingest", after), *command[4:]]
+    started = subprocess.Popen(stuck, cwd=PROJECT, stderr=subprocess.PIPE)
     shards = out / "shards"
     end = time.monotonic() + 60
-    while len(list(shards.glob("*.json"))) < after or not list(shards.glob("*.partial")):
+    while len(list(shards.glob("*.json"))) < after or not list(shards.glob("*.stuck.partial")):
         assert time.monotonic() < end and started.poll() is None, started.stderr.read()
         time.sleep(0.01)
     started.send_signal(how)
