@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,9 @@ PEAK = 0.4  # correlation at the lag
 SECOND, APART_S = 0.9, 2.0  # of the peak's height may be reached elsewhere, farther away than the peak is wide
 FEWEST, AGREE_S, AGREE = 4, 0.3, 0.75  # chunks that agree, within how much, and which share of the clear ones
 DRIFT_PPM = 200.0  # twice what two bad quartz clocks differ by
+MOVES = 0.015  # standard deviation of what `_prepared` gives, in sqrt(g), of a sensor that moves in a chunk
+TOGETHER = 0.1  # share of the chunks in which both move that reaches PEAK; next to none of strangers', most of pairs'
+UNRELATED = "both sensors move, but not together: is the pairing right, are the clocks within a minute?"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Lag:
     Attributes:
       offset_s: the lag at `at_us`; 0 with no drift where it is undecided.
       drift_ppm: microseconds by which it grows in a second.
-      at_us: microseconds since 1970, other clock.
+      at_us: microseconds since 1970, by the reference's clock.
       from_us, until_us: where the drift is known; the lag stays as it is before and after.
       chunks: those with a clear lag.
       agreement: share of them within 0.3 s of the line.
@@ -42,7 +46,7 @@ class Lag:
     status: str
 
     def at(self, time_us: np.ndarray) -> np.ndarray:
-        """The lag in seconds, float64, at times by the other clock."""
+        """The lag in seconds, float64, at times by the reference's clock."""
         since = (np.clip(time_us, self.from_us, self.until_us) - self.at_us) / 1e6
         return self.offset_s + self.drift_ppm * 1e-6 * since
 
@@ -59,7 +63,8 @@ def clock_lag(reference: Survey, other: Survey, chunk_s: int | None = None) -> L
     its peak, and nine tenths of that nowhere beyond 2 s from it. The line has the median of the slopes between all
     pairs of chunks; it is accepted if at least four chunks, three quarters of the clear ones, lie within 0.3 s of it
     and it drifts by at most 200 ppm, and then drawn anew through those. It holds as far beyond the first and last of
-    them as these are apart.
+    them as these are apart. Where both move in at least four chunks, and the correlation exceeds 0.4 in fewer than a
+    tenth of these, the sensors are `UNRELATED`.
 
     Args:
       reference, other: of two sensors worn at the same time by one person.
@@ -68,8 +73,11 @@ def clock_lag(reference: Survey, other: Survey, chunk_s: int | None = None) -> L
     if chunk_s is None:
         shared = len(np.intersect1d(reference.span, other.span)) * SPAN_S
         chunk_s = CHUNK_S if shared >= SHORT_H * 3600 else SHORT_CHUNK_S
-    found = [_lag(*chunk) for chunk in _chunks(reference, other, chunk_s * 1_000_000)]
-    clear = np.array([chunk for chunk in found if chunk is not None]).reshape(-1, 2)  # time, lag
+    found = [_compared(*chunk) for chunk in _chunks(reference, other, chunk_s * 1_000_000)]
+    clear = np.array([(chunk.time_us, chunk.lag_s) for chunk in found if chunk.lag_s is not None]).reshape(-1, 2)
+    alike = [chunk.correlation >= PEAK for chunk in found if chunk.both_move]
+    if len(alike) >= FEWEST and sum(alike) < TOGETHER * len(alike):
+        return undecided(UNRELATED, len(clear))
     if len(clear) < FEWEST:
         return undecided(f"{len(clear)} chunks with a clear lag, at least {FEWEST} needed", len(clear))
     base = int(clear[0, 0])
@@ -95,9 +103,10 @@ def correct(time_us: np.ndarray, lag: Lag) -> np.ndarray:
     """Times of the other sensor by the reference's clock, int64, strictly increasing as they were.
 
     Args:
-      time_us: int64 [S], microseconds since 1970, strictly increasing.
+      time_us: int64 [S], microseconds since 1970 by the other clock, strictly increasing.
     """
-    corrected = time_us - np.rint(lag.at(time_us) * 1e6).astype(np.int64)
+    by_reference = time_us - lag.at(time_us) * 1e6  # but for the drift within the lag, up to 12 ms
+    corrected = time_us - np.rint(lag.at(by_reference) * 1e6).astype(np.int64)
     if (np.diff(corrected) <= 0).any():  # steps of a microsecond, rounded
         count = np.arange(len(corrected))
         corrected = np.maximum.accumulate(corrected - count) + count
@@ -123,28 +132,49 @@ def _chunks(reference: Survey, other: Survey, chunk_us: int) -> Iterator[tuple[i
         yield int(number) * chunk_us, *pair
 
 
-def _lag(start_us: int, reference: np.ndarray, other: np.ndarray) -> tuple[float, float] | None:
-    """(Microseconds since 1970 around which most moves, lag in seconds) of a chunk; None if it has no clear lag."""
+class _Compared(NamedTuple):
+    """What a chunk says.
+
+    Attributes:
+      time_us: microseconds since 1970, by the reference's clock, around which most moves.
+      lag_s: None if it is not clear.
+      correlation: the largest.
+      both_move: whether both sensors do.
+    """
+
+    time_us: float = 0.0
+    lag_s: float | None = None
+    correlation: float = 0.0
+    both_move: bool = False
+
+
+def _compared(start_us: int, reference: np.ndarray, other: np.ndarray) -> _Compared:
+    """Two envelopes [n] that begin at `start_us`."""
     if np.count_nonzero(np.isfinite(reference) & np.isfinite(other)) < KNOWN_S * BINS_HZ:
-        return None
+        return _Compared()
     reference, other = _prepared(reference), _prepared(other)
     energy = np.sqrt((reference**2).sum() * (other**2).sum())
     if energy == 0:
-        return None
+        return _Compared()
     reach = REACH_S * BINS_HZ
     size = len(reference) + reach  # so that nothing comes round from the other end
     product = np.conj(np.fft.rfft(reference, size)) * np.fft.rfft(other, size)
     correlation = np.fft.irfft(product, size)
     correlation = np.concatenate([correlation[-reach:], correlation[: reach + 1]]) / energy  # lags -reach ... reach
     peak = int(correlation.argmax())
+    seconds = np.average(np.arange(len(reference)) / BINS_HZ, weights=reference**2)
+    found = _Compared(
+        time_us=start_us + seconds * 1e6,
+        correlation=float(correlation[peak]),
+        both_move=min(reference.std(), other.std()) >= MOVES,
+    )
     far = np.abs(np.arange(len(correlation)) - peak) > APART_S * BINS_HZ
     at_the_end = peak in (0, len(correlation) - 1)
     if at_the_end or correlation[peak] < PEAK or correlation[far].max() > SECOND * correlation[peak]:
-        return None
+        return found
     left, top, right = correlation[peak - 1 : peak + 2]
-    lag = (peak - reach + (left - right) / (2 * (left - 2 * top + right))) / BINS_HZ  # top of the parabola
-    seconds = np.average(np.arange(len(reference)) / BINS_HZ, weights=reference**2)
-    return start_us + seconds * 1e6, lag
+    top_at = peak - reach + (left - right) / (2 * (left - 2 * top + right))  # of the parabola
+    return found._replace(lag_s=top_at / BINS_HZ)
 
 
 def _prepared(envelope: np.ndarray) -> np.ndarray:
