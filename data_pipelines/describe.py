@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipelines.ingest import clocks
 from data_pipelines.splits import (
     BY,
     SUBJECTS_STREAM,
@@ -28,7 +29,7 @@ class Cohort:
       subject_hours: float64 [subjects], hours in windows of each, in the order of their names; overlaps count once.
       recorded_h: hours recorded; without the gaps if the folder is of `prepare`, which does not know these.
       dropped_h: hours in no window by reason; with those in windows they make up the recorded ones.
-      wear_h: hours worn.
+      wear_h: hours in which all sensors of a recording have samples and are worn.
       subject_days: days on which a person has a window, over all people.
       days: first and last of these days, as ISO dates.
       by_hour: int64 [24], windows that begin in each hour of the day.
@@ -66,18 +67,19 @@ class RawFiles(NamedTuple):
       files: how many there are; of these
       calibrated: those whose gain was corrected.
       orientations: how many have each status, see `ingest.flips`.
-      bad_files, bad_blocks: those with blocks that could not be read, and how many blocks that were.
+      bad: why blocks (or rows) could not be read -> file -> how many of them.
       paired, aligned: recordings in which clocks were compared, and those in which all of them were aligned.
+      unrelated: names of recordings whose sensors never move together.
       equal: names of files of the same content, by content.
     """
 
     files: int
     calibrated: int
     orientations: dict[str, int]
-    bad_files: int
-    bad_blocks: int
+    bad: dict[str, dict[str, int]]
     paired: int
     aligned: int
+    unrelated: list[str]
     equal: list[tuple[str, ...]]
 
 
@@ -134,23 +136,27 @@ def seconds_of(entry: Mapping, rate_hz: int) -> tuple[float, float, Mapping[str,
 
 def raw_files(manifest: Mapping) -> RawFiles | None:
     """The numbers of the raw files; None where the manifest does not know what was decided about each."""
-    by_recording = [entry["source"] for entry in manifest["recordings"] if isinstance(entry["source"], list)]
-    sources = [source for some in by_recording for source in some]
-    if len(by_recording) < len(manifest["recordings"]) or not all("calibration" in source for source in sources):
+    by_recording = {entry["name"]: entry["source"] for entry in manifest["recordings"]}
+    if not all(isinstance(some, list) for some in by_recording.values()):
         return None
-    clocks = [[one["clock"] for one in some if one["clock"] is not None] for some in by_recording]
+    sources = [source for some in by_recording.values() for source in some]
+    if not all(isinstance(source.get("bad_blocks"), dict) for source in sources):
+        return None
+    status = {name: [one["clock"] for one in some if one["clock"]] for name, some in by_recording.items()}
     by_content: dict[tuple[int, int], list[str]] = {}
+    bad: dict[str, dict[str, int]] = {}
     for source in sources:
         by_content.setdefault((source["bytes"], source["crc32"]), []).append(source["file"])
-    bad = [source["bad_blocks"] for source in sources if source["bad_blocks"]]
+        for reason, count in source["bad_blocks"].items():
+            bad.setdefault(reason, {})[source["file"]] = count
     return RawFiles(
         files=len(sources),
         calibrated=sum(source["calibration"] == "calibrated" for source in sources),
         orientations=dict(Counter(source["orientation"] for source in sources)),
-        bad_files=len(bad),
-        bad_blocks=sum(bad),
-        paired=sum(map(bool, clocks)),
-        aligned=sum(bool(found) and set(found) == {"aligned"} for found in clocks),
+        bad=bad,
+        paired=sum(map(bool, status.values())),
+        aligned=sum(set(found) == {"aligned"} for found in status.values()),
+        unrelated=[name for name, found in status.items() if clocks.UNRELATED in found],
         equal=[tuple(names) for names in by_content.values() if len(names) > 1],
     )
 

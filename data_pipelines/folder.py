@@ -2,11 +2,7 @@
 
 import base64
 import contextlib
-import errno
-import fcntl
-import os
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +22,7 @@ from data_pipelines.manifest import (
     npz_bytes,
     write_atomically,
 )
+from data_pipelines.readers import declared
 from data_pipelines.shards import LABELLED, SAMPLES, SHARDS, SIDECAR_VERSION, read_sidecar
 
 FAILED = "failed"  # folder with a note for each recording that could not be used
@@ -52,51 +49,22 @@ def check_out(out: Path, recorded: dict, names: Collection[str]) -> None:
     differing = [key for key in sorted(old | new) if old.get(key) != new.get(key) and not key.endswith(SAMPLES)]
     differing = ["version"] if "version" in differing else differing
     if differing:
-        words = ", ".join(f"{key} {old.get(key)} (now {new.get(key)})" for key in differing)
+        words = ", ".join(f"{key} {_in_words(old.get(key))} (now {_in_words(new.get(key))})" for key in differing)
         raise FileExistsError(f"{out} was prepared with {words}: choose another --out or delete that folder")
     others = [path.stem for path in sidecars if path.stem not in names]
     if others:
+        there = " and ".join(name for name in (SHARDS, LABELLED, FAILED) if (out / name).is_dir())
         raise FileExistsError(
             f"{out} holds recordings that are not in the input ({', '.join(others[:5])}): choose another --out or "
-            f"delete what these names have in {SHARDS}, {LABELLED} and {FAILED}"
+            f"delete what these names have in {there}"
         )
 
 
-@contextlib.contextmanager
-def locked(out: Path, *, shared: bool = False, patience_s: float = 0) -> Iterator[int]:
-    """Holds a lock on the folder itself, which vanishes with the process and leaves no file; yields its handle.
-
-    Where the file system knows no locks (some clusters') there is none.
-
-    Args:
-      shared: with others who say so too.
-      patience_s: how long to wait for those who do not.
-
-    Raises:
-      OSError: another process holds it.
-    """
-    handle = os.open(out, os.O_RDONLY)
-    try:
-        end = time.monotonic() + patience_s
-        while not lock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
-            if time.monotonic() >= end:
-                raise OSError(f"{out} is being written by another process: wait for it or choose another --out")
-            time.sleep(0.5)
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def lock(handle: int, kind: int) -> bool:
-    """False where another process keeps a lock of this kind (fcntl.LOCK_SH, LOCK_EX) from the handle."""
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
-            raise
-    return True
+def _in_words(value: object) -> str:
+    """A setting for people; what is declared of columns as --columns says it."""
+    if isinstance(value, dict):
+        return declared.text(declared.Declared(**value))
+    return "none" if value is None else str(value)
 
 
 def sweep(out: Path) -> None:
@@ -113,10 +81,10 @@ def finish(
 
     Args:
       sidecars: in the order in which the manifest has the recordings; held one at a time.
-      failed: {"name", "reason"} of the recordings that could not be used, where these do not stop the others.
+      failed: what the manifest says of the recordings that could not be used, where these do not stop the others.
 
     Raises:
-      ValueError: no window in all of them.
+      ValueError: no window in all of them; then they are removed, as other settings may find some.
     """
     entries, moved, merged = [], [], moments.empty()
     for sidecar in sidecars:
@@ -125,6 +93,7 @@ def finish(
         merged = moments.merge([merged, moments.Moments.from_json(sidecar["moments"])])
     windows = sum(entry["windows"] for entry in entries)
     if windows == 0:
+        _take_back(entries, out)
         raise ValueError(_no_window(entries, recorded))
     normalization_crc = write_atomically(out / NORMALIZATION, npz_bytes(moments.statistics(merged)))
     with draft(out / MOVEMENT) as partial, partial.open("wb") as file:  # gigabytes of a large cohort's short windows
@@ -148,6 +117,17 @@ def finish(
     manifest["hash"] = manifest_hash(manifest)
     write_atomically(out / MANIFEST, json_lines(manifest))
     return manifest
+
+
+def _take_back(entries: Sequence[Mapping], out: Path) -> None:
+    """Removes recordings without a window, so that `out` is free for other settings."""
+    for entry in entries:
+        for name in (entry["shard"], entry["labelled"], f"{SHARDS}/{entry['name']}.json"):
+            if name:
+                (out / name).unlink(missing_ok=True)
+    for folder in (out / SHARDS, out / LABELLED, out):
+        with contextlib.suppress(OSError):  # what holds something else stays
+            folder.rmdir()
 
 
 def _no_window(entries: Sequence[Mapping], recorded: Mapping) -> str:

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.locks import in_use
+
 VERSION = 2
 MANIFEST, NORMALIZATION, MOVEMENT = "manifest.json", "normalization.npz", "movement.npz"
 PARTIAL = ".partial"  # end of the names of files that are being written
@@ -49,12 +51,18 @@ def read_manifest(folder: str | Path) -> dict:
     """The manifest of a prepared folder.
 
     Raises:
-      FileNotFoundError: no manifest: not a prepared folder, or one whose preparation was stopped.
+      FileNotFoundError: no manifest: not a prepared folder, or one that is being written or whose preparation was
+        stopped.
       ValueError: unreadable, of another version, incomplete, or changed since it was written.
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
         done = len(list(path.parent.glob("shards/*.json")))
+        if in_use(path.parent):
+            raise FileNotFoundError(
+                f"{folder} has no {MANIFEST} yet: it is being written by another process, with {done} recordings done: "
+                "wait for it"
+            )
         if done:
             raise FileNotFoundError(
                 f"{folder} has no {MANIFEST}: its preparation was stopped with {done} recordings done: run the same "

@@ -12,7 +12,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_pipelines import sources
-from data_pipelines.folder import check_out, finish, locked, sweep
+from data_pipelines.folder import check_out, finish, sweep
+from data_pipelines.locks import locked
 from data_pipelines.processes import outcomes
 from data_pipelines.shards import LABELLED, SHARDS, Cut, prepare_one
 

@@ -44,6 +44,7 @@ class Report:
       missing_s: seconds without samples between the first sample and the last.
       longest_gap_s: seconds.
       first_us, last_us: times of the first and last sample, microseconds since 1970.
+      utc_offset_us: microseconds by which the clock is ahead of UTC at the first sample; None where the file is silent.
     """
 
     blocks: int = 0
@@ -56,6 +57,7 @@ class Report:
     longest_gap_s: float = 0.0
     first_us: int | None = None
     last_us: int | None = None
+    utc_offset_us: int | None = None
 
     def bad(self, reason: str, blocks: int = 1) -> None:
         """Counts bad blocks."""

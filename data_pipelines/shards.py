@@ -7,6 +7,7 @@ import base64
 import dataclasses
 import json
 import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -127,18 +128,21 @@ def sidecar_path(out: Path, name: str) -> Path:
 
 
 def read_sidecar(path: Path) -> dict | None:
-    """The sidecar's content, or None where there is none that can be read."""
+    """The sidecar's content, or None where there is none that can be read or its checksum differs."""
     try:
         found = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    return found if isinstance(found, dict) and found else None
+    if not isinstance(found, dict) or not found:
+        return None
+    crc = found.pop("crc32", None)
+    return found if found.get("version") != SIDECAR_VERSION or crc == zlib.crc32(json_lines(found)) else None
 
 
 def write_sidecar(out: Path, name: str, settings: dict, stamp: str, content: dict) -> dict:
     """Writes what was found in a recording beside its shard, with what the recording was made of; returns all of it."""
     sidecar = {"version": SIDECAR_VERSION, "settings": settings, "stamp": stamp, **content}
-    write_atomically(sidecar_path(out, name), json_lines(sidecar))
+    write_atomically(sidecar_path(out, name), json_lines(sidecar | {"crc32": zlib.crc32(json_lines(sidecar))}))
     return sidecar
 
 

@@ -1,6 +1,5 @@
 """Whether a prepared folder is what its manifest says: every file read again, every shard's records counted."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -11,7 +10,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from tqdm import tqdm
 
 from data_pipelines.manifest import MOVEMENT, NORMALIZATION, file_crc32, read_manifest
-from data_pipelines.shards import LABELLED, SHARDS
+from data_pipelines.shards import LABELLED, SHARDS, read_sidecar
 
 LISTED = 20  # files named in one error
 
@@ -122,11 +121,9 @@ def _shard(crc: int, records: int, path: Path) -> str:
 
 
 def _sidecar(entry: Mapping, settings: Mapping, path: Path) -> str:
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError:
-        return "it is not readable as JSON"
-    if isinstance(found, dict) and (found.get("entry"), found.get("settings")) == (entry, settings):
+    if (found := read_sidecar(path)) is None:
+        return "it is cut short or changed"
+    if (found.get("entry"), found.get("settings")) == (entry, settings):
         return ""
     # What can be read, and names a sound shard, would be kept when the folder is written again.
     return "it says something else than the manifest: delete it"

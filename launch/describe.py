@@ -18,7 +18,7 @@ def _describe(argv: Sequence[str] | None) -> None:
     parser = Parser("describe", DESCRIPTION)
     parser.add_argument("folder", metavar="DIR", help="a folder that `selfpab prepare` or `selfpab ingest` has written")
     parser.add_argument("--figure", metavar="FILE.png", help="draw a picture, too")
-    files = "write a line for each raw file: device, bad blocks, gaps, calibration, orientation, clock"
+    files = "write a line for each raw file: device, bad blocks, gaps, calibration, orientation, clock, equal files"
     parser.add_argument("--files", metavar="FILE.csv", type=Path, help=files)
     people = "write a line for each recording: hours recorded, worn, in windows and lost by reason, and days"
     parser.add_argument("--people", metavar="FILE.csv", type=Path, help=people)

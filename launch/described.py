@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from launch.described_files import rows_of_files
+
+WIDTH = 24  # of the names of quantities
 FAILED_SHOWN = 5
 
 
@@ -23,7 +26,8 @@ def table(manifest: dict, cohort) -> str:
         rows["days with windows"] = f"{cohort.subject_days:,} over all subjects{between}"
     rows["hours recorded"] = f"{cohort.recorded_h:,.2f}"
     if cohort.wear_h is not None:
-        rows["hours worn"] = _share(cohort.wear_h, cohort.recorded_h)
+        worn = "hours worn" if len(manifest["channels"]) == 3 else "hours all sensors worn"
+        rows[worn] = _share(cohort.wear_h, cohort.recorded_h)
     rows["hours in windows"] = _share(cohort.hours, cohort.recorded_h)
     rows |= {f"  not: {reason}": _share(lost, cohort.recorded_h) for reason, lost in cohort.dropped_h.items()}
     rows["hours per subject"] = f"{low:.2f} to {high:.2f}, quartiles {quarter:.2f}, {half:.2f}, {most:.2f}"
@@ -33,38 +37,13 @@ def table(manifest: dict, cohort) -> str:
     if cohort.device_rates is not None:
         files = (f"{rate:g} Hz ({count:,} files)" for rate, count in cohort.device_rates.items())
         rows["device rates"] = ", ".join(files)
-    rows |= _raw(manifest)
-    lines = [f"{name:<20}{value}" for name, value in rows.items()]
+    rows |= rows_of_files(manifest)
+    lines = [f"{name + '  ':<{WIDTH}}{value}" for name, value in rows.items()]
     lines += [f"  failed: {name}: {why}" for name, why in list((cohort.failed or {}).items())[:FAILED_SHOWN]]
     more = len(cohort.failed or {}) - FAILED_SHOWN
-    return "\n".join(lines + ([f"  failed: and {more:,} more, see `failed` of manifest.json"] if more > 0 else []))
-
-
-def _raw(manifest: dict) -> dict[str, str]:
-    """Rows on what was found in raw files and decided about them; none where the manifest does not know."""
-    from data_pipelines.describe import raw_files
-
-    found = raw_files(manifest)
-    if found is None:
-        return {}
-    rows = {"calibrated": f"{found.calibrated:,} of {found.files:,} files"}
-    status = dict(found.orientations)
-    left = {word: status.pop(word, 0) for word in ("as worn", "not checked", "as stated", "undecided")}
-    if left["not checked"] < found.files:
-        others = (f", {word} {left[word]:,}" for word in ("as stated", "undecided") if left[word])
-        rows["turned"] = _count(sum(status.values()), "file") + "".join(others)
-    if found.paired:
-        rows["clocks aligned"] = f"{found.aligned:,} of {found.paired:,} recordings"
-    bad = (_count(found.bad_files, "file"), _count(found.bad_blocks, "block"))
-    rows["bad blocks"] = ", ".join(bad) if found.bad_blocks else "none"
-    if found.equal:
-        more = ", ..." if found.equal != [found.equal[0][:2]] else ""
-        rows["equal files"] = f"{sum(map(len, found.equal)):,}: {' = '.join(found.equal[0][:2])}{more}"
-    return rows
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+    lines += [f"  failed: and {more:,} more, see `failed` of manifest.json"] if more > 0 else []
+    # Names of files may be no text.
+    return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
 
 
 def _share(hours: float, of: float) -> str:

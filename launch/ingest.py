@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from launch.command_line import run_job, sigterm_like_ctrl_c
@@ -22,21 +22,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _ingest(flags: argparse.Namespace, argv: Sequence[str]) -> None:
     from data_pipelines.describe import describe
-    from data_pipelines.ingest import people, run, slurm
+    from data_pipelines.ingest import pairs, people, run, slurm
 
     settings = settings_of(flags)
     folder, out = flags.input.resolve(), flags.out.resolve()  # as tasks on other machines see them
     if flags.pairs:
-        found = people.from_table(folder, flags.pairs, settings.cut.sensors)
+        found, named = pairs.read(folder, flags.pairs, settings.cut.sensors)
     else:
         found = people.one_file_each(folder, *settings.cut.sensors)
+        _say_what_is_assumed(found, *settings.cut.sensors)
     _look_for_files(people.missing_files(found), sum(len(person.sensors) for person in found), out)
     task = slurm.task(os.environ) if flags.engine == "slurm" else None
+    if flags.pairs and task is None:  # once an array, as it searches the folder
+        _look_for_unnamed(folder, flags.pairs, named)
     if flags.engine == "slurm" and task is None:
-        slurm.sbatch()  # is there
+        array = slurm.array(slurm.this_command(argv), min(flags.tasks or 100, len(found)), flags.options)
+        slurm.submit(["--test-only", *array])  # what is refused must not cost the folder its manifest
         run.begin(found, settings, out)
         try:
-            print(slurm.submit(slurm.this_command(argv), min(flags.tasks or 100, len(found)), flags.options))
+            print(slurm.submit(array))
         except OSError as error:
             raise OSError(f"{error}; an array, or --engine local, has to write the manifest of {out} now") from error
         return
@@ -56,6 +60,36 @@ def _ingest(flags: argparse.Namespace, argv: Sequence[str]) -> None:
     else:
         print(table(manifest, describe(manifest)))
         print(out)
+
+
+def _say_what_is_assumed(found: Sequence, place: str) -> None:
+    """Prints whose the files are taken for, and warns where their names say something else."""
+    from data_pipelines.contract import PLACES
+    from data_pipelines.ingest.people import other_places
+
+    files, persons = len(found), len({person.subject for person in found})
+    whose = f"{persons:,} persons'" if persons != 1 else "1 person's"
+    many = "s" * (files != 1)
+    print(f"{files:,} file{many} taken as {whose} {place} sensor{many} (no --pairs)", flush=True)
+    others = other_places(found)
+    if len(others) > 1:
+        places = " or ".join(one for one in PLACES if any(one in named for named in others.values()))
+        warnings.warn(
+            f"the names of {len(others):,} files hold {places}, but without --pairs each is taken as one person's "
+            f"{place} sensor: name persons and places in --pairs",
+            stacklevel=2,
+        )
+
+
+def _look_for_unnamed(folder: Path, table: Path, named: Collection[str]) -> None:
+    """Warns of raw files that no line of the pairing table names."""
+    from data_pipelines.ingest import pairs, people
+
+    unnamed, there = pairs.unnamed_files(folder, table, named)
+    if unnamed:
+        are = "are" if len(unnamed) > 1 else "is"
+        raw = f"{len(unnamed):,} of {there:,} raw files in {folder} {are} in no line of {table}"
+        warnings.warn(f"{raw}: {people.first_few(unnamed)}", stacklevel=2)
 
 
 def _look_for_files(missing: Sequence[str], files: int, out: Path) -> None:

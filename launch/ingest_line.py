@@ -31,17 +31,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--input", metavar="DIR", type=Path, required=True, help="folder of the raw files, searched with all below it"
     )
-    pairs = (
-        "who wore which file where: csv with file, person, place; if wanted orientation, recording (default: a file "
-    )
-    parser.add_argument("--pairs", metavar="CSV", type=Path, help=pairs + "is a person)")
+    pairs = "who wore which file where: csv with file, person, place; if wanted orientation, recording, columns "
+    parser.add_argument("--pairs", metavar="CSV", type=Path, help=pairs + "(default: a file is a person)")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write")
     engines = "local: processes here; beam: a pipeline of Apache Beam; slurm: submits an array of tasks"
     parser.add_argument("--engine", choices=("local", "beam", "slurm"), default="local", help=engines)
     parser.add_argument(
         "--sensors", metavar="PLACES", help=f"any of back, thigh, wrist ({PAIRED}; without --pairs {ALONE})"
     )
-    columns = "what the columns of .csv and .npy files are, such as time=time,x=x,y=y,z=z,unit=g,rate=100; keys below"
+    columns = "what the columns of .csv and .npy files are, such as time=time,x=x,y=y,z=z,unit=g,rate=100, "
+    columns += "where --pairs does not say; keys below"
     parser.add_argument("--columns", metavar="TEXT", help=columns)
     parser.add_argument("--rate", type=int, default=50, metavar="HZ", help="samples a second (50)")
     parser.add_argument("--window", type=float, default=300.0, metavar="S", help="seconds of a window (300)")

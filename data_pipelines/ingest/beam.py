@@ -49,6 +49,8 @@ def beam(options: Sequence[str]) -> Engine:
                     | "ingest" >> apache_beam.Map(partial(attempt, settings=settings, out=out))
                 )
         except RuntimeError as error:  # a worker's exception comes as text
+            if KeyboardInterrupt.__name__ in str(error):
+                raise KeyboardInterrupt from error
             raise OSError(f"the pipeline of {given.get_all_options()['runner']} failed: {error}") from error
         for person in people:  # what the workers left in the folder, as nothing else comes back from them
             note = read_sidecar(out / FAILED / f"{person.name}.json")

@@ -47,11 +47,17 @@ def _source(one: Read) -> dict:
         "rate_hz": one.file.rate_hz,
         "bytes": one.state[0],
         "crc32": one.crc32,
-        "bad_blocks": sum(one.report.bad_blocks.values()),
+        "bad_blocks": dict(one.report.bad_blocks),
         "calibration": one.calibration.status,
         "orientation": one.flip.status,
         "clock": None if one.lag is None else one.lag.status,
     }
+
+
+def failed(person: Person, reason: str) -> dict:
+    """What the manifest and a note say of a person whose files cannot be used."""
+    files = [{"file": sensor.file, "place": sensor.place} for sensor in person.sensors]
+    return {"name": person.name, "subject": person.subject, "files": files, "reason": reason}
 
 
 def sensors(processed: Processed) -> dict:

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.describe import raw_files
 from data_pipelines.shards import read_sidecar, sidecar_path
 
 COLUMNS = (
     *("recording", "subject", "place", "file", "device", "nominal_hz", "effective_hz", "range_g", "first", "last"),
     *("samples", "blocks", "bad_blocks", "gaps", "missing_s", "longest_gap_s", "clock_jumps", "largest_jump_s"),
-    *("calibration", "error_before_g", "error_after_g", "orientation", "clock", "lag_s", "drift_ppm", "failed"),
+    *("calibration", "error_before_g", "error_after_g", "orientation", "clock", "lag_s", "drift_ppm", "equal_to"),
+    "failed",
 )
 
 
 def files_table(folder: str | Path, manifest: Mapping) -> str:
-    """csv text with the columns COLUMNS; recordings that failed have a line with their reason and nothing else.
+    """csv text with the columns COLUMNS; of files of recordings that failed there is nothing but the reason.
 
     Args:
       folder: written by `ingest`.
@@ -31,10 +33,20 @@ def files_table(folder: str | Path, manifest: Mapping) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
+    equal = _equal(manifest)
     for entry in manifest["recordings"]:
-        writer.writerows(_rows(Path(folder), entry))
-    writer.writerows({"recording": one["name"], "failed": one["reason"]} for one in manifest["failed"])
+        writer.writerows(row | {"equal_to": equal.get(row["file"])} for row in _rows(Path(folder), entry))
+    for one in manifest["failed"]:
+        row = {"recording": one["name"], "subject": one["subject"], "failed": one["reason"]}
+        writer.writerows(row | file for file in one["files"])
     return text.getvalue()
+
+
+def _equal(manifest: Mapping) -> dict[str, str]:
+    """File -> those of the same content, for files that have such."""
+    found = raw_files(manifest)
+    groups = found.equal if found else []
+    return {file: "; ".join(other for other in group if other != file) for group in groups for file in group}
 
 
 def _rows(folder: Path, entry: Mapping) -> Iterator[dict]:

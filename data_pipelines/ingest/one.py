@@ -37,9 +37,11 @@ def attempt(person: Person, settings: IngestSettings, out: Path) -> Outcome:
     Raises:
       OSError: `out` cannot be written; that is nobody's failure, and ends the run.
     """
+    stale = False
     try:
         done = existing(person, settings, out)
-        processed = None if done else process(person, settings)
+        stale = not done  # what an earlier run made, if anything, is of other bytes or settings
+        processed = process(person, settings) if stale else None
     except Exception as error:  # one of 35,000 files must not stop the others, whatever it does to its reader
         if os.environ.get("SELFPAB_DEBUG") == "1":
             raise
@@ -47,7 +49,7 @@ def attempt(person: Person, settings: IngestSettings, out: Path) -> Outcome:
         reason = _sentence(error) if expected else f"unexpected {type(error).__name__} ({error})"
         # Wherever the same files lie, the same manifest.
         reason = reason.replace(f"{person.folder}{os.sep}", "").removeprefix(f"{person.name}: ")
-        if not isinstance(error, OSError):  # what an earlier run made of other bytes
+        if stale and not isinstance(error, OSError):
             for path in (sidecar_path(out, person.name), out / SHARDS / f"{person.name}{ENDING}"):
                 path.unlink(missing_ok=True)
         return failure(person, out, reason, **({} if expected else {"traceback": traceback.format_exc()}))
@@ -58,7 +60,7 @@ def attempt(person: Person, settings: IngestSettings, out: Path) -> Outcome:
 
 def failure(person: Person, out: Path, reason: str, **more: str) -> Outcome:
     """The outcome of a person without a shard; `out`/failed/NAME.json says why, and whatever `more` there is."""
-    write_atomically(_note(person, out), json_lines({"name": person.name, "reason": reason, **more}))
+    write_atomically(_note(person, out), json_lines(entries.failed(person, reason) | more))
     return Outcome(person.name, False, 0, reason)
 
 

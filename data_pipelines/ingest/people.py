@@ -1,8 +1,6 @@
-"""Who wore which sensor where: the pairing table, or one file a person."""
+"""Who wore which sensor where: persons, their files, and one file a person where no table says who is who."""
 
-import csv
 import dataclasses
-import io
 import os
 import re
 import unicodedata
@@ -12,18 +10,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.contract import PLACES
-from data_pipelines.ingest.flips import parse_orientation
-from data_pipelines.readers import raw_files
+from data_pipelines.readers import declared, raw_files
 from data_pipelines.readers.declared_checks import nearest
 
-COLUMNS = ("file", "person", "place")
-OPTIONAL = ("orientation", "recording")
 NEAREST = 5  # so many of the missing files get the nearest name, which takes long in large folders
 LONGEST_NAME = 60  # letters; of four bytes and with the endings that shards get they fit into any file system
-_SAFE = re.compile(r"\w[\w.-]*")
 _UK_BIOBANK = re.compile(r"\d+_\d+_\d+_\d+")  # participant, field, visit, part
-_SEPARATOR = re.compile(r"\"?sep=(.)", re.IGNORECASE)  # what Excel writes into a first line
-_AXIS = re.compile(r"[+-]? *[xyz]", re.IGNORECASE)
+_LETTER = r"[^\W\d_]"
+_PLACE = re.compile(rf"(?<!{_LETTER})({'|'.join(PLACES)})(?!{_LETTER})", re.IGNORECASE)  # none in backup or feedback
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +29,14 @@ class Sensor:
       place: where the sensor was worn, one of `PLACES`.
       orientation: the words of the pairing table, see `flips.parse_orientation`.
       stated: the table and line that say so, for people; empty without a table.
+      columns: what the columns of this csv or npy file are; None if the table does not say.
     """
 
     file: str
     place: str
     orientation: str = ""
     stated: str = dataclasses.field(default="", compare=False)
+    columns: declared.Declared | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +68,8 @@ class Person:
 
     def described(self, sensor: Sensor) -> list[str]:
         """What the pairing table says of a sensor's file."""
-        return [self.subject, sensor.file, sensor.place, sensor.orientation]
+        columns = [declared.text(sensor.columns)] if sensor.columns else []
+        return [self.subject, sensor.file, sensor.place, sensor.orientation, *columns]
 
     def state(self, sensor: Sensor) -> list[int]:
         """Bytes of a sensor's file and nanoseconds since 1970 of its last change."""
@@ -91,9 +88,9 @@ def one_file_each(folder: Path, place: str) -> list[Person]:
       FileNotFoundError: no such folder, or no raw file in it.
       ValueError: the folder is a file, or two files name one recording.
     """
-    _check_folder(folder)
+    check_folder(folder)
     found: dict[str, Person] = {}
-    for file in _raw_files(folder):
+    for file in files_below(folder):
         name = unicodedata.normalize("NFC", PurePosixPath(file).name.split(".")[0])
         name = re.sub(r"^-|[^\w-]", "_", name)[:LONGEST_NAME]
         if name in found:
@@ -110,72 +107,19 @@ def one_file_each(folder: Path, place: str) -> list[Person]:
     return [found[name] for name in sorted(found)]
 
 
-def from_table(folder: Path, table: Path, places: Sequence[str]) -> list[Person]:
-    """The persons of a pairing table, in order of their names.
+def other_places(people: Sequence[Person]) -> dict[str, set[str]]:
+    """The files whose path holds, as a word, a place at which their sensor was not worn, with those places."""
+    found = {
+        sensor.file: {word.lower() for word in _PLACE.findall(sensor.file)} - {sensor.place}
+        for person in people
+        for sensor in person.sensors
+    }
+    return {file: places for file, places in found.items() if places}
 
-    Args:
-      folder: where the files are.
-      table: csv with the columns file (a path below `folder`), person, place (one of `PLACES`) and, if wanted,
-        orientation (see `flips.parse_orientation`) and recording (tells several recordings of a person apart).
-      places: those that each person must have; a person who lacks one is reported when it is that person's turn.
-        Sensors of other places are left out.
 
-    Raises:
-      FileNotFoundError: no such folder or table.
-      ValueError: one sentence naming line and column.
-    """
-    _check_folder(folder)
-    if not table.is_file():
-        raise FileNotFoundError(f"pairing table {table} does not exist, expected a csv file with {', '.join(COLUMNS)}")
-    sensors: dict[str, dict[str, Sensor]] = {}
-    subjects: dict[str, str] = {}
-    seen: dict[str, int] = {}
-    for line, row in _rows(table):
-        where = f"{table}, line {line}"
-        for column in COLUMNS:
-            if not row[column]:
-                raise ValueError(f"{where}: {column} is empty")
-        if "\\" in row["file"]:
-            raise ValueError(f"{where}: file is {row['file']}, write / between folders")
-        path, place = PurePosixPath(row["file"]), row["place"].lower()
-        file, person = str(path), unicodedata.normalize("NFC", row["person"])
-        if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"{where}: file is {file}, expected a path below the input folder {folder}")
-        if file in seen:
-            raise ValueError(
-                f"{where}: file {file} is on line {seen[file]} already, expected each file once: a raw file holds one "
-                "sensor; where one file holds both, split it by sensor (HARTH's and HAR70+'s layouts: selfpab prepare "
-                "--layout harth)"
-            )
-        seen[file] = line
-        if place not in PLACES:
-            raise ValueError(f"{where}: place is '{row['place']}', expected one of {', '.join(PLACES)}")
-        if place not in places:
-            continue
-        name = f"{person}_{row['recording']}" if row["recording"] else person
-        if not _SAFE.fullmatch(name) or len(name) > LONGEST_NAME:
-            allowed = f"up to {LONGEST_NAME} letters, digits, '.', '_' and '-'"
-            raise ValueError(f"{where}: person is '{name}', expected {allowed}")
-        if place in sensors.setdefault(name, {}):
-            raise ValueError(
-                f"{where}: {name} has a {place} sensor already ({sensors[name][place].file}): name the recordings of "
-                "one person in a column recording"
-            )
-        if subjects.setdefault(name, person) != person:
-            raise ValueError(f"{where}: {name} is a recording of {subjects[name]} already")
-        try:
-            parse_orientation(row["orientation"])
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-        sensors[name][place] = Sensor(file, place, row["orientation"], where)
-    if not seen:
-        raise ValueError(f"{table}: holds no row, expected one for each file")
-    if not sensors:
-        raise ValueError(f"{table}: holds no row of {' or '.join(places)} (--sensors)")
-    return [
-        Person(name, subjects[name], folder, tuple(sensors[name][place] for place in places if place in sensors[name]))
-        for name in sorted(sensors)
-    ]
+def first_few(names: Sequence[str]) -> str:
+    """The first three of them, for people."""
+    return ", ".join([*names[:3], *["..."] * (len(names) > 3)])
 
 
 def missing_files(people: Sequence[Person]) -> list[str]:
@@ -202,8 +146,11 @@ def _nearest_file(person: Person, sensor: Sensor, people: Sequence[Person]) -> s
     return nearest(sensor.file, [file for name in names if (file := str(parent / name)) not in theirs])
 
 
-def _raw_files(folder: Path) -> list[str]:
-    """Files named like raw ones below a folder, by their paths below it."""
+def files_below(folder: Path) -> list[str]:
+    """The raw files below a folder, by their paths below it, sorted.
+
+    Folders are searched by links as well; what is named like a raw file and is none is skipped with a warning.
+    """
     found: list[str] = []
     skipped: list[str] = []
     for here, name in _names_below(folder):
@@ -214,7 +161,7 @@ def _raw_files(folder: Path) -> list[str]:
     if skipped:
         warnings.warn(
             f"{folder}: {len(skipped)} skipped that are named like raw files, folders or links that lead nowhere: "
-            + ", ".join(sorted(skipped)[:3] + ["..."] * (len(skipped) > 3)),
+            + first_few(sorted(skipped)),
             stacklevel=3,
         )
     return sorted(found)
@@ -239,54 +186,8 @@ def _warn_not_searched(error: OSError) -> None:
     warnings.warn(f"{error.filename}: not searched ({error.strerror})", stacklevel=2)
 
 
-def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
-    """(line, row by column) with all columns and no blanks around the cells."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{table}: not a text file in UTF-8 ({error.reason}): save it as CSV UTF-8") from error
-    first = text.partition("\n")[0]
-    separator = _SEPARATOR.match(first)
-    delimiter = separator[1] if separator else max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except csv.Error as error:
-        raise ValueError(f"{table}, line {reader.line_num}: {error}: look for a quote that is not closed") from error
-    lines = [(number, cells) for number, cells in lines[bool(separator) :] if any(cells)]
-    header = [name.lower() for name in lines[0][1]] if lines else []
-    _check_header(table, header)
-    return [(number, _row(f"{table}, line {number}", header, cells)) for number, cells in lines[1:]]
-
-
-def _check_header(table: Path, header: Sequence[str]) -> None:
-    if any(column not in header for column in COLUMNS):
-        raise ValueError(
-            f"{table}: the first line is '{', '.join(header)[:200]}', expected the columns {', '.join(COLUMNS)} and, "
-            f"if wanted, {' and '.join(OPTIONAL)}"
-        )
-    named = [column for column in header if column]
-    if unknown := [f"'{column}'" for column in named if column not in COLUMNS + OPTIONAL]:
-        which = f"column {unknown[0]} is" if len(unknown) == 1 else f"columns {', '.join(unknown)[:200]} are"
-        it = "it" if len(unknown) == 1 else "them"
-        raise ValueError(f"{table}: {which} unknown: delete or rename {it}; known are {', '.join(COLUMNS + OPTIONAL)}")
-    if twice := [column for column in named if named.count(column) > 1]:
-        raise ValueError(f"{table}: column '{twice[0]}' is there twice, expected it once")
-
-
-def _row(where: str, header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
-    """The cells of a line by their columns; columns without a name must be empty."""
-    if len(cells) != len(header):
-        axes = [cells[at : at + 3] for at in range(len(cells) - 2) if all(map(_AXIS.fullmatch, cells[at : at + 3]))]
-        advice = f": put {','.join(axes[0])} in quotes" if axes else ""
-        raise ValueError(f"{where}: found {len(cells)} cells, expected {len(header)}{advice}")
-    for number, (column, cell) in enumerate(zip(header, cells, strict=True)):
-        if cell and not column:
-            raise ValueError(f"{where}: found '{cell}' in column {number + 1}, which has no name: name or delete it")
-    return dict.fromkeys(COLUMNS + OPTIONAL, "") | dict(zip(header, cells, strict=True))
-
-
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raises FileNotFoundError or ValueError, one sentence, unless the input folder is one."""
     if folder.is_file():
         raise ValueError(f"input folder {folder} is a file, expected the folder that holds it")
     if not folder.is_dir():

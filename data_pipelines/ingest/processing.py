@@ -2,7 +2,8 @@
 
 import dataclasses
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -15,13 +16,23 @@ from data_pipelines.ingest.regrid import regrid
 from data_pipelines.ingest.settings import IngestSettings
 from data_pipelines.ingest.survey import Survey, clipped, survey
 from data_pipelines.manifest import file_crc32
-from data_pipelines.raw import RawFile, Report
+from data_pipelines.raw import Piece, RawFile, Report
 from data_pipelines.readers import raw_files
 from data_pipelines.wear import worn_spans
 from data_pipelines.windows import quantise
 
 CHANGED = "{}: changed while it was read: run the same command again once it is whole"
-OTHERS = ("other session", "other rate or channels")  # blocks that are none of this recording's
+# Blocks that are left out for one of these are another recording, or the rest of this one: never most of a file.
+ELSEWHERE = {
+    ("other session", "other rate or channels"): (
+        "are of another session, rate or channels than the first ones: it holds more than one recording, cut it where "
+        "they meet"
+    ),
+    ("out of order or clock went back", "time outside the recording"): (
+        "are of an earlier time than those before them, or outside of what the header says: its clock was set while "
+        "the sensor recorded; cut the file where it was"
+    ),
+}
 LONGEST_DAYS = 100  # between the first and the last sample; more comes from a clock that was set in between
 NOT_CALIBRATED = Calibration(np.ones(3), np.zeros(3), np.zeros(3), 0.0, float("nan"), float("nan"), 0, "not asked for")
 
@@ -82,7 +93,10 @@ def process(person: Person, settings: IngestSettings) -> Processed:
       ValueError, OSError: naming the file that cannot be used.
     """
     stamp = person.stamp()
-    read = _in_step([_look(person, sensor, settings) for sensor in person.sensors], settings)
+    read: list[Read] = []
+    for sensor in person.sensors:
+        read.append(_look(person, sensor, settings, read[0].report.utc_offset_us if read else None))
+    read = _in_step(read, settings)
     first, counts, flags, beyond = _on_the_grid(person, read, settings)
     cut = settings.cut
     rules = quality.Rules(
@@ -101,19 +115,19 @@ def process(person: Person, settings: IngestSettings) -> Processed:
     return Processed(read, first, counts, quality.judge(flags, first, rules), beyond, stamp)
 
 
-def _look(person: Person, sensor: Sensor, settings: IngestSettings) -> Read:
-    """The first pass over a file."""
+def _look(person: Person, sensor: Sensor, settings: IngestSettings, utc_offset_us: int | None) -> Read:
+    """The first pass over a file; in the zone of the person's first sensor, if both files state theirs."""
     path, state = person.path(sensor), person.state(sensor)
-    file, report = raw_files.open_file(path, settings.columns), Report()
+    file, report = raw_files.open_file(path, sensor.columns or settings.columns), Report()
+    if utc_offset_us is not None:
+        file = dataclasses.replace(file, read=partial(_in_zone, file.read, utc_offset_us))
     found = survey(file.read(report), file.rate_hz, file.range_g)
     if report.samples < file.rate_hz:
         raise ValueError(f"{path}: holds {report.samples} samples that can be used, expected at least a second of them")
-    others = sum(report.bad_blocks.get(reason, 0) for reason in OTHERS)
-    if 2 * others > report.blocks:
-        raise ValueError(
-            f"{path}: {others:,} of {report.blocks:,} blocks are of another session, rate or channels than the first "
-            "ones: it holds more than one recording, cut it where they meet"
-        )
+    for reasons, words in ELSEWHERE.items():
+        left_out = sum(report.bad_blocks.get(reason, 0) for reason in reasons)
+        if 2 * left_out > report.blocks:
+            raise ValueError(f"{path}: {left_out:,} of {report.blocks:,} blocks {words}")
     days = (report.last_us - report.first_us) / 86_400e6
     if days > LONGEST_DAYS:
         raise ValueError(
@@ -129,6 +143,17 @@ def _look(person: Person, sensor: Sensor, settings: IngestSettings) -> Read:
     if (rotation := parse_orientation(sensor.orientation)) is not None:
         flip = dataclasses.replace(flip, matrix=rotation, status="as stated")
     return Read(sensor, file, person.described(sensor), state, file_crc32(path), report, found, calibration, flip)
+
+
+def _in_zone(read: Callable[[Report], Iterator[Piece]], utc_offset_us: int, report: Report) -> Iterator[Piece]:
+    """The pieces of a file that states its zone, by a clock that is so far ahead of UTC."""
+    later = 0
+    for piece in read(report):
+        if report.utc_offset_us is not None:
+            later = utc_offset_us - report.utc_offset_us
+        yield piece._replace(time=piece.time + later)
+    if report.last_us is not None:
+        report.first_us, report.last_us = report.first_us + later, report.last_us + later
 
 
 def _in_step(read: list[Read], settings: IngestSettings) -> list[Read]:

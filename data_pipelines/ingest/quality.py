@@ -11,7 +11,7 @@ from data_pipelines.wear import AT_ONCE, PIECE_S, worn_spans
 DAY_S = 86_400
 MEASURED, WORN = 4, 8  # bits beside those of `regrid`: there is a sample; the sensor is worn
 # Why seconds are in no window, in the order in which a second that fits several is counted.
-REASONS = ("gap", "no partner", "night", "non-wear", "clipping", "joined gaps", "short")
+REASONS = ("gap", "no partner", "other hours", "non-wear", "clipping", "joined gaps", "short")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Judged:
       dropped_s: seconds in no window by reason, all of REASONS; with those in windows they make up the recording.
       wear_s: seconds in which all sensors are worn.
       samples: those that all sensors have.
-      longest_s: the longest stretch between gaps, nights and non-wear, in seconds.
+      longest_s: the longest stretch between gaps, other hours and non-wear, in seconds.
       splits: gaps at which the recording was split.
       joined_gaps: those that were not.
     """
@@ -91,8 +91,8 @@ def mark_worn(counts: np.ndarray, flags: np.ndarray, scale_g: float, rules: Rule
 def judge(flags: np.ndarray, first: int, rules: Rules) -> Judged:
     """The windows to keep, and every other second by its reason.
 
-    Windows lie side by side from the beginning of each run that has samples of all sensors, no gap and one day (or
-    night). Those with too much non-wear, clipping or interpolation in any sensor are left out, for the first of these
+    Windows lie side by side from the beginning of each run of the hours that are kept, with samples of all sensors and
+    no gap. Those with too much non-wear, clipping or interpolation in any sensor are left out, for the first of these
     reasons that fits; what is left at the end of a run is short.
 
     Args:
@@ -110,7 +110,7 @@ def judge(flags: np.ndarray, first: int, rules: Rules) -> Judged:
     samples = dict.fromkeys(REASONS, 0)
     samples["gap"] = int(np.count_nonzero(anywhere & MEASURED == 0))
     samples["no partner"] = len(measured) - int(np.count_nonzero(measured)) - samples["gap"]
-    samples["night"] = int(np.count_nonzero(measured & ~in_day))
+    samples["other hours"] = int(np.count_nonzero(measured & ~in_day))
     stretches: list[slice] = []
     for run in kept:
         number = (run.stop - run.start) // window

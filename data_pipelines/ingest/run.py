@@ -12,10 +12,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_pipelines.folder import FAILED, check_out, finish, lock, locked, sweep
+from data_pipelines.folder import FAILED, check_out, finish, sweep
+from data_pipelines.ingest import entries
 from data_pipelines.ingest.one import Outcome, attempt, existing, failure
 from data_pipelines.ingest.people import Person
 from data_pipelines.ingest.settings import LAYOUT, IngestSettings
+from data_pipelines.locks import lock, locked
 from data_pipelines.manifest import MANIFEST
 from data_pipelines.processes import outcomes
 from data_pipelines.shards import SHARDS, read_sidecar, sidecar_path
@@ -129,10 +131,9 @@ def complete(people: Sequence[Person], settings: IngestSettings, out: Path) -> d
     failed = []
     for person in people:
         if note := read_sidecar(out / FAILED / f"{person.name}.json"):
-            failed.append({"name": note["name"], "reason": note["reason"]})
+            failed.append(entries.failed(person, note["reason"]))
         elif not sidecar_path(out, person.name).is_file():
-            reason = f"no result came: does every worker see {out} under this path?"
-            failed.append({"name": person.name, "reason": reason})
+            failed.append(entries.failed(person, f"no result came: does every worker see {out} under this path?"))
     bad = {note["name"] for note in failed}
     good = [person.name for person in people if person.name not in bad]
     if not good:

@@ -37,31 +37,29 @@ def task(environ: Mapping[str, str]) -> Task | None:
     return found
 
 
-def sbatch() -> str:
-    """The path of sbatch; ValueError where it is not on this machine."""
-    found = shutil.which("sbatch")
-    if found is None:
-        raise ValueError(
-            "--engine slurm submits its array with sbatch, which is not on this machine: log in where it is"
-        )
-    return found
-
-
-def submit(command: Sequence[str], tasks: int, options: Sequence[str]) -> str:
-    """What sbatch says, with the number of the job.
+def array(command: Sequence[str], tasks: int, options: Sequence[str]) -> list[str]:
+    """The arguments of sbatch that submit an array.
 
     Args:
       command: the command line of each task.
       tasks: of the array.
       options: sbatch's, such as --time=4:00:00.
+    """
+    ours = [f"--array=0-{tasks - 1}", "--job-name=selfpab-ingest", "--output=ingest-%A_%a.log"]
+    return [*ours, *options, f"--wrap={shlex.join(command)}"]
+
+
+def submit(array: Sequence[str]) -> str:
+    """What sbatch says of an `array`, with the number of the job; with "--test-only" in it nothing is submitted.
 
     Raises:
       ValueError: no sbatch on this machine; OSError: sbatch refused.
     """
-    array = [f"--array=0-{tasks - 1}", "--job-name=selfpab-ingest", "--output=ingest-%A_%a.log", *options]
-    done = subprocess.run(
-        [sbatch(), *array, f"--wrap={shlex.join(command)}"], capture_output=True, text=True, env=os.environ, check=False
-    )
+    if (sbatch := shutil.which("sbatch")) is None:
+        raise ValueError(
+            "--engine slurm submits its array with sbatch, which is not on this machine: log in where it is"
+        )
+    done = subprocess.run([sbatch, *array], capture_output=True, text=True, env=os.environ, check=False)
     if done.returncode:
         raise OSError(f"sbatch refused: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout.strip()

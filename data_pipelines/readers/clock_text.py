@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from data_pipelines.readers.checks import row_text
 
 EXPECTED = "a time like 2014-05-07 13:29:50.430"
+_SLASHED = re.compile(r"\d{1,4}[./]\d{1,2}[./]\d{1,4}\b")
 _ZONE = r" *(?P<zone>[+-]\d\d:?\d\d|Z)?(?: *\[.*\])?$"
 
 
@@ -42,10 +43,16 @@ def clock_us(
         return clock.cast(pa.timestamp("ns")).cast(pa.int64()).to_numpy() // 1000, zone
     except pa.ArrowInvalid as error:
         row = next(i for i, cell in enumerate(clock) if not _is_time(cell))
+        found = text[row].as_py()[:40]
+        advice = ": write dates as year-month-day" if _SLASHED.match(found) else ""
         raise ValueError(
-            f"{path}: {column} of {row_text(first_row + row, header_lines)} is {text[row].as_py()[:40]!r}, expected "
-            f"{EXPECTED}"
+            f"{path}: {column} of {row_text(first_row + row, header_lines)} is {found!r}, expected {EXPECTED}{advice}"
         ) from error
+
+
+def has_zone(text: str) -> bool:
+    """Whether a zone follows the time."""
+    return re.search(_ZONE, text)["zone"] is not None
 
 
 def _is_time(cell: pa.StringScalar) -> bool:

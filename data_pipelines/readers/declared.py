@@ -89,6 +89,25 @@ def parse(text: str) -> Declared:
     return _checked(parts)
 
 
+def text(declared: Declared) -> str:
+    """The declaration as the text that `parse` reads, in one way whatever the way it was written."""
+    start = None
+    if declared.start_us is not None:
+        start = (datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=declared.start_us)).isoformat()
+    parts = {
+        **declared.columns,
+        "unit": declared.unit,
+        "rate": declared.rate_hz,
+        "time_unit": declared.time_unit,
+        "start": start,
+        "range": declared.range_g,
+        "skip": declared.skip or None,
+        "decimal": "comma" if declared.decimal == "," else None,
+    }
+    words = {key: f"{value:.10g}" if isinstance(value, float) else value for key, value in parts.items()}
+    return ",".join(f"{key}={word}" for key, word in words.items() if word is not None)
+
+
 def open_file(path: str | Path, declared: Declared) -> RawFile:
     """A csv, csv.gz or npy file. Its pieces leave out rows without a number and rows not later than all before, counted
     in the report.
@@ -105,8 +124,8 @@ def open_file(path: str | Path, declared: Declared) -> RawFile:
     if path.name.lower().endswith(".npy"):
         if declared.skip or declared.decimal != ".":
             raise ValueError(f"{path}: skip= and decimal= in --columns are for csv files, leave them out")
-        kind = "npy"
-        rows = partial(declared_npy.rows, path, declared_npy.fields(path, declared.columns, numeric))
+        fields = declared_npy.fields(path, declared.columns, numeric)
+        kind, rows = "npy", lambda report: declared_npy.rows(path, fields)
     else:
         layout = declared_csv.layout(path, declared.columns, declared.skip)
         kind, rows = "csv", partial(declared_csv.rows, path, layout, numeric, declared.decimal)
@@ -175,12 +194,12 @@ def _start_us(text: str) -> int:
 Rows = Iterator[tuple[np.ndarray | None, np.ndarray]]
 
 
-def _pieces(path: Path, declared: Declared, rows: Callable[[], Rows], report: Report) -> Iterator[Piece]:
+def _pieces(path: Path, declared: Declared, rows: Callable[[Report], Rows], report: Report) -> Iterator[Piece]:
     """The pieces of a file, from `rows`: time (int64 microseconds, or float64 of the declared unit, or None) [N] and
     acceleration float32 [N, 3] of the declared unit, NaN where a value or the time is missing."""
     last, read, unsorted, first_unsorted = None, 0, 0, 0
     rate_seen = unit_seen = False
-    for time, acceleration in rows():
+    for time, acceleration in rows(report):
         usable = np.isfinite(acceleration).all(axis=1)
         _count_left_out(report, NO_NUMBER, usable)
         clock = _clock_us(path, declared, time, usable, read)

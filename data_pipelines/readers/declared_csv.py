@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from data_pipelines.raw import Report
 from data_pipelines.readers.checks import row_text
-from data_pipelines.readers.clock_text import clock_us
+from data_pipelines.readers.clock_text import clock_us, has_zone
 from data_pipelines.readers.csv_columns import what_is_wrong
 from data_pipelines.readers.declared_checks import nearest
 
@@ -59,12 +60,15 @@ def layout(path: Path, columns: Mapping[str, str | int], skip: int) -> Layout:
         raise ValueError(
             f"{path}: line {skip + 1} cannot be split into columns ({error}): save it with ordinary line ends"
         ) from error
-    if all(isinstance(column, int) for column in columns.values()):
+    by_number = all(isinstance(column, int) for column in columns.values())
+    other = len(found) < len(columns) or not (by_number or set(found) & set(columns.values()))
+    above = "; if lines stand before the header say how many with skip= in --columns" if other else ""
+    if by_number:
         for role, place in columns.items():
             if place >= len(found):
                 raise ValueError(
                     f"{path}: --columns says {role}={place}, but line {skip + 1} has {len(found)} columns, expected 0 "
-                    f"to {len(found) - 1}"
+                    f"to {len(found) - 1}{above}"
                 )
         header = not _is_number(found[columns["x"]])
         names = found if header else [f"column {number}" for number in range(len(found))]
@@ -76,18 +80,18 @@ def layout(path: Path, columns: Mapping[str, str | int], skip: int) -> Layout:
                 f"{path}: --columns says {role}={name}, "
                 + ("but there is no such column" if name not in found else "but several columns are named so")
                 + (f", the nearest is {near}" if near and near != name else "")
-                + f"; line {skip + 1} has: {', '.join(found)[:200]}"
+                + f"; line {skip + 1} has: {', '.join(found)[:200]}{above}"
             )
     return Layout(found, {role: found.index(name) for role, name in columns.items()}, delimiter, skip + 1)
 
 
 def rows(
-    path: Path, layout: Layout, numeric_time: bool, decimal: str
+    path: Path, layout: Layout, numeric_time: bool, decimal: str, report: Report
 ) -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
     """Times [N] and acceleration float32 [N, 3], a few megabytes of the file at once.
 
     Times are float64 as they stand if `numeric_time`, otherwise int64 microseconds of the local clock at the first
-    row, None without such a column. Cells that are empty or NaN are NaN, and so is the acceleration of a row without
+    row, whose zone goes into the report; None without such a column. Cells that are empty or NaN are NaN, and so is the acceleration of a row without
     time.
 
     Raises:
@@ -114,7 +118,9 @@ def rows(
                     "time_unit= in --columns whether it is in s, ms, us or ns"
                 )
             clock, zone = clock_us(text, path, read, layout.lines, name)
-            first_zone = zone[0] if first_zone is None else first_zone
+            if first_zone is None:
+                first_zone = zone[0]
+                report.utc_offset_us = int(first_zone) if has_zone(text[0].as_py()) else None
             yield clock - (zone - first_zone), acceleration
         read += len(batch)
 

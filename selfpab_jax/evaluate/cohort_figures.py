@@ -26,7 +26,7 @@ def cohort_figure(
       subject_hours: hours in windows of each subject.
       dropped_h: hours in no window by reason.
       recorded_h: the hours of which both are shares.
-      cumulative_hours: hours of the first, the first two, ... subjects.
+      cumulative_hours: hours of the first, the first two, ... subjects with windows.
       by_hour: windows that begin in each of the 24 hours of the day.
     """
     figure = new_figure(10, 7) if by_hour is not None else new_figure(13, 4)
@@ -38,7 +38,9 @@ def cohort_figure(
     _cumulative(next(panels), cumulative_hours)
     kept = float(np.sum(subject_hours))
     share = f", {100 * kept / recorded_h:.1f} % of {recorded_h:,.1f} h recorded" if recorded_h else ""
-    words = f"{len(subject_hours):,} subjects, {kept:,.1f} h in windows{share}"
+    some = int(np.count_nonzero(subject_hours > 0))
+    subjects = f"{len(subject_hours):,} subjects" + (f", {some:,} with windows" if some < len(subject_hours) else "")
+    words = f"{subjects}, {kept:,.1f} h in windows{share}"
     figure.suptitle(f"{title}: {words}" if title else words, fontsize=11, x=0.01, ha="left")
     return save(figure, path)
 
@@ -95,7 +97,7 @@ def _cumulative(axes, hours: np.ndarray) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(0.9, 1.1 * max(2, len(hours)))  # no half subjects where there is one
-    axes.set_xlabel("subjects, in a random order")
+    axes.set_xlabel("subjects with windows, in a random order")
     axes.set_ylabel("hours in their windows")
     bare(axes)
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)

@@ -8,8 +8,9 @@ import pytest
 
 from data_pipelines.raw import Report
 from data_pipelines.readers import declared_csv
-from data_pipelines.readers.declared import Declared, open_file, parse
+from data_pipelines.readers.declared import Declared, open_file, parse, text
 
+DEVICE = "------------ Data File Created By ActiGraph GT3X+, 24.03.2021 at 30 Hz -----------"
 START = np.datetime64("2020-01-31T12:00:00", "ms")
 TEXT = "time=t,x=a,y=b,z=c,unit=g,rate=100"
 EPOCH = "time=0,x=1,y=2,z=3,unit=g,rate=100,time_unit=s"
@@ -29,6 +30,24 @@ def test_a_declaration():
     )
     without_time = parse("x=2,y=1,z=0,unit=g,rate=50,start=1970-01-01T00:00:01")
     assert without_time == Declared({"x": 2, "y": 1, "z": 0}, "g", 50, start_us=1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("said", "again"),
+    [
+        ("unit=g, rate=100.0,time=t,x=a ,y=b,z=c,skip=0,decimal=point", "x=a,y=b,z=c,time=t,unit=g,rate=100"),
+        ("x=2,y=1,z=0,unit=g,rate=85.7,start=2020-01-31", "x=2,y=1,z=0,unit=g,rate=85.7,start=2020-01-31T00:00:00"),
+        (
+            "time=0,x=1,y=2,z=3,unit=m/s2,rate=33.333333,time_unit=s,start=2020-01-31T12:00:00.25,range=8,skip=3,"
+            "decimal=comma",
+            "x=1,y=2,z=3,time=0,unit=m/s2,rate=33.333333,time_unit=s,start=2020-01-31T12:00:00.250000,range=8,skip=3,"
+            "decimal=comma",
+        ),
+        ("x=a=1,y=b,z=c,time=v1.0,unit=mg,rate=25", "x=a=1,y=b,z=c,time=v1.0,unit=mg,rate=25"),
+    ],
+)
+def test_a_declaration_as_text(said, again):
+    assert text(parse(said)) == again and parse(again) == parse(said)
 
 
 @pytest.mark.parametrize(
@@ -137,8 +156,26 @@ BROKEN = {
     "misspelt": (lines(), TEXT.replace("=a", "=Q1").replace("=t", "=tt"), "x=Q1, but there is no such column; line 1"),
     "nearest": (["t,acc_x,b,c", *lines()[1:]], TEXT.replace("=a", "=accx"), "x=accx, .* the nearest is acc_x; line 1"),
     "other case": (["t,thigh_x,b,c", *lines()[1:]], TEXT.replace("=a", "=THIGH_X"), "column, the nearest is thigh_x; "),
+    "preamble": (
+        [DEVICE, "Serial Number: TAS1", *lines()],
+        TEXT,
+        "x=a, but there is no such column; line 1 has: -+ Data File .*; if lines stand before the header say how many "
+        "with skip= in --columns$",
+    ),
+    "preamble, by number": (
+        [DEVICE, *lines()],
+        "time=0,x=1,y=2,z=3,unit=g,rate=100",
+        "y=2, but line 1 has 2 columns, expected 0 to 1; if lines stand before the header say how many with skip=",
+    ),
+    "preamble with as many cells": ([f"{DEVICE},,", *lines()], TEXT, "; if lines stand before the header say how"),
+    "preamble that is longer": (
+        [DEVICE, DEVICE, *lines()],
+        TEXT + ",skip=1",
+        "line 2 has: .*; if lines stand before the header say how many with skip=",
+    ),
+    "some of the names": (lines(), TEXT.replace("=a", "=Q1"), "line 1 has: t, a, b, c$"),
     "named twice": (["t,a,a,c", *lines()[1:]], TEXT, "x=a, but several columns are named so; line 1 has: t, a, a, c"),
-    "beyond": (lines(), "time=0,x=1,y=2,z=4,unit=g,rate=100", "z=4, but line 1 has 4 columns, expected 0 to 3"),
+    "beyond": (lines(), "time=0,x=1,y=2,z=4,unit=g,rate=100", "z=4, but line 1 has 4 columns, expected 0 to 3$"),
     "another rate": (lines(hz=50), TEXT, "rows show 50 different times a second, .* rate=100: correct rate"),
     "backwards": (
         [*lines(), *lines()[1300:]],

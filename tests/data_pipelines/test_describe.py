@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.describe import describe, raw_files, subsets, training_side
+from data_pipelines.ingest import clocks
 from data_pipelines.manifest import read_manifest
 from data_pipelines.people_table import people_table
 from data_pipelines.splits import split_indices, window_subjects
@@ -14,12 +15,16 @@ SETTINGS = {"window_samples": 15_000, "stride_samples": 15_000}
 
 
 def raw_entry(subject: str, windows: int, days: list[str], **changes) -> dict:
-    """An entry with what ingest knows: an hour of night and half an hour of the rest beside the windows."""
-    dropped = {"gap": 900.0, "no partner": 0.0, "night": 3600.0, "short": 900.0}
+    """An entry with what ingest knows: an hour of other hours and half an hour of the rest beside the windows."""
+    dropped = {"gap": 900.0, "no partner": 0.0, "other hours": 3600.0, "short": 900.0}
     hours = [0] * 7 + [windows] + [0] * 16
     known = {"recorded_s": 300 * windows + 5400, "wear_s": 300.0 * windows + 60, "dropped": dropped, "days": days}
     source = [{"place": "back", "rate_hz": 100.0}, {"place": "thigh", "rate_hz": 50}]
-    return {"subject": subject, "windows": windows, "window_hours": hours, "source": source} | known | changes
+    return (
+        {"name": subject, "subject": subject, "windows": windows, "window_hours": hours, "source": source}
+        | known
+        | changes
+    )
 
 
 def raw_manifest(*entries: dict, **more) -> dict:
@@ -36,7 +41,8 @@ def test_what_ingest_knows():
     np.testing.assert_allclose(found.subject_hours, [0.5, 3.0, 0.0])
     assert found.hours == pytest.approx(3.5) and found.recorded_h == pytest.approx(3.5 + 3 * 1.5 + 0.3 / 3600)
     short = 0.75 + 0.2 / 3600
-    assert found.dropped_h == pytest.approx({"gap": 0.75 + 0.1 / 3600, "no partner": 0, "night": 3, "short": short})
+    dropped = {"gap": 0.75 + 0.1 / 3600, "no partner": 0, "other hours": 3, "short": short}
+    assert found.dropped_h == pytest.approx(dropped)
     assert found.wear_h == pytest.approx(3.5 + 3 / 60)
     assert (found.subject_days, found.days) == (3, ("2020-01-05", "2020-01-06"))  # b's 6th counts once
     assert found.by_hour.tolist() == [5] + [0] * 6 + [30] + [0] * 15 + [7]
@@ -51,7 +57,7 @@ def test_what_one_entry_lacks_is_not_invented():
     found = describe(raw_manifest(raw_entry("a", 6, ["2020-01-06"]), old))
     np.testing.assert_allclose(found.subject_hours, [0.5, 600 / 3600])
     assert found.dropped_h == pytest.approx(
-        {"gap": 0.25, "no partner": 0, "night": 1, "short": 1 / 3, "non-wear": 1 / 36}
+        {"gap": 0.25, "no partner": 0, "other hours": 1, "short": 1 / 3, "non-wear": 1 / 36}
     )
     unknown = (found.wear_h, found.subject_days, found.days, found.by_hour, found.device_rates, found.failed)
     assert unknown == (None,) * 6
@@ -71,28 +77,42 @@ def test_a_folder_of_prepare(prepared):
 def raw_source(file: str, **changes) -> dict:
     """A file's part of an entry, with what ingest decided about it."""
     source = {"file": file, "rate_hz": 50.0, "bytes": 1024, "crc32": zlib.crc32(file.encode())}
-    return source | {"calibration": "calibrated", "orientation": "as worn", "clock": None, "bad_blocks": 0} | changes
+    return source | {"calibration": "calibrated", "orientation": "as worn", "clock": None, "bad_blocks": {}} | changes
 
 
 def test_what_was_decided_about_the_files():
+    bad = {"checksum": 14, "truncated": 1}
     few = "29 still spans of 10 s apart in posture or time, at least 50 needed"
-    first = [raw_source("a1"), raw_source("a2", orientation="upside down", clock="aligned", bad_blocks=15)]
+    first = [raw_source("a1"), raw_source("a2", orientation="upside down", clock="aligned", bad_blocks=bad)]
     second = [raw_source("b1", calibration=few), raw_source("b2", orientation="inside out", clock="2 chunks")]
-    third = [raw_source("c1", orientation="as stated"), raw_source("c2", orientation="undecided", bad_blocks=2)]
+    third = [
+        raw_source("c1", orientation="as stated"),
+        raw_source("c2", orientation="undecided", bad_blocks={"checksum": 2}),
+    ]
     twin = [raw_source("d1", crc32=7, bytes=5), raw_source("d2", crc32=7, clock="aligned")]  # of other lengths
     again = [raw_source("e1", **{name: first[0][name] for name in ("bytes", "crc32")})]
     entries = [raw_entry(str(n), 1, [], source=one) for n, one in enumerate((first, second, third, twin, again))]
     found = raw_files(raw_manifest(*entries))
-    assert (found.files, found.calibrated, found.bad_files, found.bad_blocks) == (9, 8, 2, 17)
+    assert (found.files, found.calibrated) == (9, 8)
+    assert found.bad == {"checksum": {"a2": 14, "c2": 2}, "truncated": {"a2": 1}}
     assert found.orientations == {"as worn": 5, "upside down": 1, "inside out": 1, "as stated": 1, "undecided": 1}
     assert (found.aligned, found.paired) == (2, 3)  # the third recording's clocks were not compared
-    assert found.equal == [("a1", "e1")]
+    assert found.equal == [("a1", "e1")] and found.unrelated == []
 
 
 def test_three_sensors_are_aligned_if_both_others_are():
     three = [raw_source("a"), raw_source("b", clock="aligned"), raw_source("c", clock="2 chunks")]
     found = raw_files(raw_manifest(raw_entry("a", 1, [], source=three)))
     assert (found.aligned, found.paired) == (0, 1)
+
+
+def test_recordings_of_sensors_that_never_move_together_are_named():
+    two = [raw_source("a"), raw_source("b", clock=clocks.UNRELATED)]
+    three = [raw_source("c"), raw_source("d", clock="aligned"), raw_source("e", clock=clocks.UNRELATED)]
+    still = [raw_source("f"), raw_source("g", clock="2 chunks with a clear lag, at least 4 needed")]
+    entries = [raw_entry(name, 1, [], source=one) for name, one in (("H", two), ("G", three), ("I", still))]
+    found = raw_files(raw_manifest(*entries))
+    assert found.unrelated == ["H", "G"] and (found.aligned, found.paired) == (0, 3)
 
 
 def test_equal_files_are_all_counted():
@@ -106,6 +126,8 @@ def test_equal_files_are_all_counted():
 def test_nothing_is_said_of_files_that_nothing_is_known_of(prepared):
     known, unknown = raw_entry("a", 1, [], source=[raw_source("a")]), raw_entry("b", 1, [])
     assert raw_files(raw_manifest(known)) and raw_files(raw_manifest(known, unknown)) is None
+    summed = raw_entry("c", 1, [], source=[raw_source("c", bad_blocks=3)])  # by an earlier release
+    assert raw_files(raw_manifest(known, summed)) is None
     assert raw_files(read_manifest(prepared)) is None
 
 
@@ -115,7 +137,7 @@ def test_a_line_for_each_recording():
     head, *lines = people_table(raw_manifest(*entries)).splitlines()
     assert head == (
         "recording,subject,hours_recorded,hours_worn,hours_in_windows,windows,days_with_windows,first_day,last_day,"
-        "hours_lost_gap,hours_lost_no_partner,hours_lost_night,hours_lost_short"
+        "hours_lost_gap,hours_lost_no_partner,hours_lost_other_hours,hours_lost_short"
     )
     assert lines == [
         "b1,b,3.5,2.0167,2.0,24,2,2020-01-05,2020-01-07,0.25,0.0,1.0,0.25",

@@ -209,6 +209,7 @@ def test_no_window_at_all(recordings, prepare_harth, tmp_path):
     (tmp_path / "csv" / "S3.csv").write_bytes((recordings / "S3.csv").read_bytes())
     with pytest.raises(ValueError, match="no window of 300 s: the longest stretch .* lasts 180 s, expected 300 s"):
         prepare_harth(tmp_path / "csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_preparation_at_a_time(recordings, tmp_path, prepare_harth):

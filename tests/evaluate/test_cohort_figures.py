@@ -28,3 +28,19 @@ def test_subjects_can_be_read_off(subjects, ticks, monkeypatch):
         assert len(shown) >= min(2, subjects) and len(shown) == len(set(shown))
         if axis is axes.xaxis:
             assert {text for text in shown if float(text.replace(",", "")) <= subjects} == ticks
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"),
+    [
+        ([10.0, 30.0], "tiny: 2 subjects, 40.0 h in windows, 80.0 % of 50.0 h recorded"),
+        ([0.0, 10.0, 0.0, 30.0], "tiny: 4 subjects, 2 with windows, 40.0 h in windows, 80.0 % of 50.0 h recorded"),
+    ],
+)
+def test_subjects_without_a_window_are_told_apart(hours, words, monkeypatch):
+    monkeypatch.setattr(cohort_figures, "save", lambda figure, path: figure)
+    figure = cohort_figures.cohort_figure(
+        np.array(hours), {"gap": 10.0}, 50.0, np.array([10.0, 40.0]), None, "x.png", "tiny"
+    )
+    assert figure.get_suptitle() == words
+    assert figure.axes[-1].get_xlabel() == "subjects with windows, in a random order"

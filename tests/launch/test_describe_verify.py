@@ -74,19 +74,25 @@ def test_wrong_folders(job, folder, tmp_path, capsys):
 def test_describe_prints_what_the_manifest_knows(folder, capsys):
     assert dispatch.main(["describe", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    rows = {line[:20].strip(): line[20:] for line in lines}
+    rows = {line[:24].strip(): line[24:] for line in lines}
     assert (rows["subjects"], rows["recordings"], rows["windows (300 s)"]) == ("4", "4", "16")
     assert (rows["hours recorded"], rows["hours in windows"]) == ("1.40", "1.33 (95.2 %)")
     assert (rows["not: non-wear"], rows["not: short"]) == ("0.00 (0.0 %)", "0.07 (4.8 %)")
     assert rows["hours per subject"] == "0.33 to 0.33, quartiles 0.33, 0.33, 0.33"
-    assert not {"days with windows", "hours worn", "device rates", "failed recordings", "without a window"} & set(rows)
+    assert not {
+        "days with windows",
+        "hours all sensors worn",
+        "device rates",
+        "failed recordings",
+        "without a window",
+    } & set(rows)
     assert lines[-1] == f"`selfpab describe {folder} --figure cohort.png` draws this"
 
 
 def test_describe_prints_what_ingest_knows(folder, capsys):
     def known(manifest):
         for number, entry in enumerate(manifest["recordings"]):
-            entry |= {"recorded_s": 2400.0, "dropped": {"gap": 600.0, "night": 600.0}, "wear_s": 1800.0}
+            entry |= {"recorded_s": 2400.0, "dropped": {"gap": 600.0, "other hours": 600.0}, "wear_s": 1800.0}
             entry |= {"days": ["2020-02-28", f"2020-03-0{number + 1}"], "source": [{"rate_hz": 100}, {"rate_hz": 25}]}
         manifest["failed"] = [{"name": f"x{n}", "reason": f"x{n}.cwa: no block in it"} for n in range(7)]
 
@@ -94,23 +100,33 @@ def test_describe_prints_what_ingest_knows(folder, capsys):
     assert describe.main([str(folder)]) == 0
     printed = capsys.readouterr().out
     for line in (
-        "days with windows   8 over all subjects, 2020-02-28 to 2020-03-04",
-        "hours recorded      2.67",
-        "hours worn          2.00 (75.0 %)",
-        "hours in windows    1.33 (50.0 %)",
-        "  not: night        0.67 (25.0 %)",
-        "failed recordings   7",
+        "days with windows       8 over all subjects, 2020-02-28 to 2020-03-04",
+        "hours recorded          2.67",
+        "hours all sensors worn  2.00 (75.0 %)",
+        "hours in windows        1.33 (50.0 %)",
+        "  not: other hours      0.67 (25.0 %)",
+        "failed recordings       7",
         "  failed: x4: x4.cwa: no block in it\n  failed: and 2 more, see `failed` of manifest.json",
-        "device rates        25 Hz (4 files), 100 Hz (4 files)",
+        "device rates            25 Hz (4 files), 100 Hz (4 files)",
     ):
         assert f"{line}\n" in printed
     assert "x5" not in printed
+    rewrite(folder, lambda manifest: manifest.update(channels=["wrist_x", "wrist_y", "wrist_z"]))
+    assert describe.main([str(folder)]) == 0
+    assert "\nhours worn              2.00 (75.0 %)\n" in capsys.readouterr().out
+
+
+def test_names_that_are_no_text_are_shown_as_far_as_they_are(folder, capsys):
+    failed = [{"name": "x", "reason": "a\udcff\n.cwa: no block in it"}]
+    rewrite(folder, lambda manifest: manifest.update(failed=failed))
+    assert describe.main([str(folder)]) == 0
+    assert "\n  failed: x: a??.cwa: no block in it\n" in capsys.readouterr().out
 
 
 def test_describe_says_what_was_decided_about_files(folder, capsys):
     def known(manifest, **more):
         for number, entry in enumerate(manifest["recordings"]):
-            same = {"rate_hz": 50, "bytes": 5, "calibration": "2 spans", "bad_blocks": number}
+            same = {"rate_hz": 50, "bytes": 5, "calibration": "2 spans", "bad_blocks": {}}
             back = same | {"file": f"{number}_b", "crc32": number % 3, "orientation": "as worn", "clock": None}
             thigh = same | {"file": f"{number}_t", "crc32": 9 + number, "orientation": "inside out", "clock": "aligned"}
             entry["source"] = [back | {"calibration": "calibrated"}, thigh | more]
@@ -119,28 +135,32 @@ def test_describe_says_what_was_decided_about_files(folder, capsys):
     assert describe.main([str(folder)]) == 0
     printed = capsys.readouterr().out
     for line in (
-        "calibrated          4 of 8 files",
-        "turned              4 files",
-        "clocks aligned      4 of 4 recordings",
-        "bad blocks          6 files, 12 blocks",
-        "equal files         2: 0_b = 3_b",
+        "calibrated              4 of 8 files",
+        "turned                  4 files",
+        "clocks aligned          4 of 4 recordings",
+        "bad blocks or rows      none",
+        "equal files             2\n  0_b                   = 3_b\n",
     ):
         assert f"{line}\n" in printed
+    assert "do not move together" not in printed
     rewrite(folder, lambda manifest: manifest["recordings"][0]["source"][0].update(orientation="upside down"))
     rewrite(folder, lambda manifest: [e["source"][1].update(orientation="as stated") for e in manifest["recordings"]])
     assert describe.main([str(folder)]) == 0
-    assert "turned              1 file, as stated 4\n" in capsys.readouterr().out
+    assert "turned                  1 file, as stated 4\n" in capsys.readouterr().out
     rewrite(folder, lambda manifest: known(manifest, orientation="undecided", crc32=77, clock=None))
     assert describe.main([str(folder)]) == 0
     printed = capsys.readouterr().out
-    assert "turned              0 files, undecided 4\n" in printed and "clocks aligned" not in printed
-    assert "equal files         6: 0_b = 3_b, ...\n" in printed
+    assert "turned                  0 files, undecided 4\n" in printed and "clocks aligned" not in printed
+    assert (
+        "equal files             6\n  0_b                   = 3_b\n  0_t                   = 1_t = 2_t = ...\n"
+        in printed
+    )
     for entry in (changed := json.loads((folder / "manifest.json").read_text()))["recordings"]:
-        entry["source"] = [one | {"orientation": "not checked", "bad_blocks": 0} for one in entry["source"][:1]]
+        entry["source"] = [one | {"orientation": "not checked"} for one in entry["source"][:1]]
     rewrite(folder, lambda manifest: manifest.update(changed))
     assert describe.main([str(folder)]) == 0
     printed = capsys.readouterr().out
-    assert "turned" not in printed and "bad blocks          none\n" in printed
+    assert "turned" not in printed and "calibrated              4 of 4 files\n" in printed
 
 
 def test_describe_writes_a_line_for_each_recording(folder, tmp_path, capsys):

@@ -41,11 +41,56 @@ def test_what_is_written_and_said(folder, tmp_path, capsys):
     assert "2 recordings: 0 written, 1 failed" in capsys.readouterr().out and contents(out) == before
 
 
+@pytest.mark.filterwarnings("always:the names of")  # the command line shows it
 def test_without_a_table_each_file_is_a_person_at_the_wrist(folder, tmp_path, capsys):
     out = tmp_path / "out"
     assert ingest.main([f"--input={folder / 'raw'}", f"--out={out}", "--window=60", "--workers=1"]) == 0
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["channels"] == ["wrist_x", "wrist_y", "wrist_z"] and manifest["subjects"] == 3
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == "4 files taken as 4 persons' wrist sensors (no --pairs)"
+    assert (
+        "selfpab ingest: warning: the names of 4 files hold back or thigh, but without --pairs each is taken as one "
+        "person's wrist sensor: name persons and places in --pairs\n"
+    ) in said.err
+
+
+@pytest.mark.filterwarnings("always:the names of")  # the command line shows it
+@pytest.mark.parametrize(
+    ("names", "taken", "warned"),
+    [
+        (["7_wrist.cwa"], "1 file taken as 1 person's wrist sensor", ""),
+        (["7_back.cwa", "8.cwa"], "2 files taken as 2 persons' wrist sensors", ""),  # a single one says little
+        (["7_thigh.cwa", "8_thigh.cwa"], "2 files taken as 2 persons' wrist sensors", "2 files hold thigh,"),
+        ([f"1000001_90001_{visit}_0.cwa" for visit in range(2)], "2 files taken as 1 person's wrist sensors", ""),
+    ],
+)
+def test_what_is_assumed_without_a_table(tmp_path, capsys, names, taken, warned):
+    for name in names:
+        (tmp_path / name).write_bytes(b"nothing")
+    assert ingest.main([f"--input={tmp_path}", f"--out={tmp_path / 'out'}", "--workers=1"]) == 2
+    said = capsys.readouterr()
+    assert said.out == f"{taken} (no --pairs)\n"
+    assert ("warning: " in said.err) == bool(warned) and warned in said.err
+
+
+@pytest.mark.filterwarnings("always::UserWarning")  # the command line shows them
+def test_what_of_a_table_is_not_used_is_said(folder, tmp_path, capsys, monkeypatch):
+    """A column, a person, and files that no line names; by an array's tasks the last is left to who submits them."""
+    table = tmp_path / "pairs.csv"
+    table.write_text("file,person,place,age\np_thigh.cwa,p,thigh,7\nq_back.cwa,P7,back,8\n")
+    command = [f"--input={folder / 'raw'}", f"--pairs={table}", f"--out={tmp_path / 'out'}", "--window=60"]
+    assert ingest.main([*command, "--sensors=thigh", "--workers=1"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("selfpab ingest: warning: ")]
+    unnamed = f"2 of 4 raw files in {folder / 'raw'} are in no line of {table}: p_back.cwa, q_thigh.cwa"
+    assert [line.partition("warning: ")[2] for line in said] == [
+        f"{table}: column age is not used; known are file, person, place, orientation, recording, columns",
+        f"1 person of {table} wears none of thigh (--sensors) and is left out: P7",
+        unnamed,
+    ]
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    assert ingest.main([*command, "--sensors=thigh", "--engine=slurm"]) == 0
+    assert unnamed not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -111,15 +156,18 @@ def test_submitting_checks_first_and_makes_room(folder, tmp_path, capsys, monkey
     assert sorted(contents(out)) == ["movement.npz", "normalization.npz", "shards/p.array_record", "shards/p.json"]
 
 
-def test_without_sbatch_nothing_is_touched(folder, tmp_path, capsys, monkeypatch):
+def test_where_sbatch_refuses_nothing_is_touched(folder, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     assert ingest.main(flags(folder, out, "--workers=1")) == 0
     before = contents(out)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert ingest.main(flags(folder, out, "--engine=slurm")) == 2
     assert "sbatch, which is not on this machine" in capsys.readouterr().err and contents(out) == before
-    (tmp_path / "sbatch").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho invalid partition >&2\nexit 1\n")
     (tmp_path / "sbatch").chmod(0o755)
+    assert ingest.main(flags(folder, out, "--engine=slurm")) == 2
+    assert capsys.readouterr().err.endswith("error: sbatch refused: invalid partition\n") and contents(out) == before
+    (tmp_path / "sbatch").write_text("#!/bin/sh\n[ $1 = --test-only ]\n")  # refuses after all
     assert ingest.main(flags(folder, out, "--engine=slurm")) == 2
     assert "or --engine local, has to write the manifest" in capsys.readouterr().err
 
@@ -133,13 +181,15 @@ def test_a_folder_that_is_not_mounted(folder, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.filterwarnings("always:.*is not in")  # the command line shows it
+@pytest.mark.filterwarnings("always::UserWarning")  # the command line shows them
 def test_a_file_that_is_not_there_is_said_before_the_run(folder, tmp_path, capsys):
     table = tmp_path / "pairs.csv"
     table.write_text((folder / "pairs.csv").read_text().replace("q_thigh.cwa", "q_tihgh.cwa"))
     command = [f"--input={folder / 'raw'}", f"--pairs={table}", f"--out={tmp_path / 'out'}", "--window=60"]
     assert ingest.main([*command, "--workers=1"]) == 0
     said = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    raw = folder / "raw"
+    assert f"selfpab ingest: warning: 1 of 4 raw files in {raw} is in no line of {table}: q_thigh.cwa" in said
     warned, *_, failed = [line for line in said if "q_tihgh" in line]
     assert warned.startswith("selfpab ingest: warning: ") and "line 5: q_tihgh.cwa is not in" in warned
     assert "did you mean q_thigh.cwa?" in warned and "q failed: q_tihgh.cwa not in " in failed
@@ -158,12 +208,13 @@ def test_a_line_for_each_file(folder, tmp_path, capsys):
     out, table = tmp_path / "out", tmp_path / "files.csv"
     assert ingest.main(flags(folder, out, "--workers=1")) == 0
     assert describe.main([str(out), f"--files={table}"]) == 0
-    back, thigh, broken = csv.DictReader(table.read_text().splitlines())
+    back, thigh, *broken = csv.DictReader(table.read_text().splitlines())
     assert (back["file"], thigh["place"], back["device"]) == ("p_back.cwa", "thigh", "AX3 12345")
     assert (back["first"][:24], back["nominal_hz"], back["bad_blocks"]) == ("2020-03-02T09:59:57.5100", "50.0", "")
     assert float(back["effective_hz"]) == pytest.approx(50.2, abs=0.01)
     assert (back["clock"], back["orientation"]) == ("", "as worn") and "chunks" in thigh["clock"]
-    assert broken["recording"] == "q" and "q_thigh.cwa" in broken["failed"] and broken["file"] == ""
+    assert [one["file"] for one in broken] == ["q_back.cwa", "q_thigh.cwa"] and broken[1]["place"] == "thigh"
+    assert all(one["recording"] == one["subject"] == "q" and "q_thigh.cwa" in one["failed"] for one in broken)
     assert describe.main([str(out), f"--files={out / 'files.csv'}"]) == 2
     (out / "shards" / "p.json").unlink()
     assert describe.main([str(out), f"--files={table}"]) == 2

@@ -3,7 +3,7 @@
 import pytest
 
 from data_pipelines.contract import PLACES
-from data_pipelines.ingest import people
+from data_pipelines.ingest import pairs
 from data_pipelines.readers import declared
 from launch import ingest_line
 
@@ -21,7 +21,7 @@ def test_the_help_names_all_that_can_be_said(capsys):
     assert stopped.value.code == 0
     assert "selfpab ingest --input raw --pairs pairs.csv --out prepared/cohort" in said  # an example
     assert f"any of {', '.join(PLACES)}" in said and "searched with all below it" in said
-    assert f"csv with {', '.join(people.COLUMNS)}; if wanted {', '.join(people.OPTIONAL)}" in said
+    assert f"csv with {', '.join(pairs.COLUMNS)}; if wanted {', '.join(pairs.OPTIONAL)}" in said
     keys = said.partition("Keys of --columns: ")[2].replace(", and if wanted", "").partition(" (")[0].split()
     assert sorted(keys) == sorted(declared.KEYS)
     assert "exit code is 0 also if some files failed, and 2 if none" in said

@@ -1,5 +1,6 @@
 """Ingest as an array of tasks on a real SLURM: one result, as if one process had done it."""
 
+import shlex
 import sys
 import time
 
@@ -24,3 +25,6 @@ def test_an_array_gives_the_bytes_of_one_process(slurm, cohort, persons, tmp_pat
             time.sleep(0.5)
         assert contents(out) == contents(whole)
         (out / "shards" / "b.array_record").unlink()
+    refused = shlex.join([sys.executable, "-m", "launch", "ingest", *flags, "--engine=slurm", "--", "--partition=none"])
+    assert "sbatch refused" in slurm("sh", "-c", f"{refused} 2>&1 || true")
+    assert (out / "manifest.json").exists()

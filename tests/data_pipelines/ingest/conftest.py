@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from data_pipelines.ingest import people
+from data_pipelines.ingest import pairs, people
 from data_pipelines.ingest.settings import IngestSettings
 from data_pipelines.shards import Cut
 from tests.data_pipelines import cwa_writer
@@ -72,7 +72,7 @@ def cohort(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def persons(cohort) -> list[people.Person]:
     """Those of the cohort's pairing table."""
-    return people.from_table(cohort / "raw", cohort / "pairs.csv", SETTINGS.cut.sensors)
+    return pairs.read(cohort / "raw", cohort / "pairs.csv", SETTINGS.cut.sensors).people
 
 
 def contents(folder: Path) -> dict[str, bytes]:

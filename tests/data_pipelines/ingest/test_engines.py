@@ -159,7 +159,7 @@ def test_a_process_that_dies_with_one_recording_stops_no_other(persons, whole, t
     manifest, found = run.ingest(with_bad, SETTINGS, out, run.local(workers), progress=False)
     assert {one.name: one.reason for one in found if one.reason}["b"] == run.DIED
     assert [entry["name"] for entry in manifest["recordings"]] == ["a", "c"]
-    assert {"name": "b", "reason": run.DIED} in manifest["failed"] and not draft.exists()
+    assert ("b", run.DIED) in [(one["name"], one["reason"]) for one in manifest["failed"]] and not draft.exists()
     run.ingest(persons, SETTINGS, out, run.local(workers), progress=False)
     assert contents(out) == contents(whole)
 
@@ -245,6 +245,8 @@ def test_a_worker_that_writes_elsewhere_is_noticed(persons, tmp_path):
     manifest, _ = run.ingest(persons, SETTINGS, out, elsewhere, progress=False)
     assert [entry["name"] for entry in manifest["recordings"]] == ["a"]
     assert all("does every worker see" in one["reason"] for one in manifest["failed"]) and len(manifest["failed"]) == 3
+    assert [one["subject"] for one in manifest["failed"]] == ["b", "broken", "c"]
+    assert manifest["failed"][2]["files"][1] == {"file": "c_thigh.cwa", "place": "thigh"}
 
 
 def test_an_array_begins_with_what_is_not_done(persons, whole, tmp_path):

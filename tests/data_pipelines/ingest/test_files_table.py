@@ -29,7 +29,7 @@ def table(tmp_path):
     def of(clock: dict | None) -> list[dict]:
         sensors = {"back": sensor("back", CALIBRATION, None), "thigh": sensor("thigh", NO_CALIBRATION, clock)}
         write_sidecar(tmp_path, "p", {}, "", {"sensors": sensors})
-        manifest = {"recordings": [{"name": "p", "subject": "s"}], "failed": []}
+        manifest = {"recordings": [{"name": "p", "subject": "s", "source": []}], "failed": []}
         return list(csv.DictReader(files_table(tmp_path, manifest).splitlines()))
 
     return of
@@ -50,3 +50,32 @@ def test_what_is_not_known_stays_empty(table, clock):
     assert (back["clock"], back["lag_s"], back["drift_ppm"]) == ("", "", "")
     assert (thigh["lag_s"], thigh["drift_ppm"], thigh["error_before_g"]) == ("", "", "")
     assert thigh["clock"] == (clock["status"] if clock else "")
+
+
+def test_a_row_for_each_file_of_a_recording_that_failed(tmp_path):
+    files = [{"file": "back.cwa", "place": "back"}, {"file": "x/thigh.cwa", "place": "thigh"}]
+    failed = [{"name": "p_2", "subject": "p", "files": files, "reason": "x/thigh.cwa: no block"}]
+    head, *rows = csv.reader(files_table(tmp_path, {"recordings": [], "failed": failed}).splitlines())
+    filled = [{name: cell for name, cell in zip(head, row, strict=True) if cell} for row in rows]
+    shared = {"recording": "p_2", "subject": "p", "failed": "x/thigh.cwa: no block"}
+    assert filled == [shared | file for file in files]
+
+
+def test_equal_files_name_each_other(tmp_path):
+    (tmp_path / SHARDS).mkdir()
+    contents, entries = {"a1": 1, "a2": 2, "b1": 1, "b2": 3, "c1": 1, "c2": 2}, []
+    for person in "abc":
+        sensors = {p: sensor(p, CALIBRATION, None) | {"file": f"{person}{n}"} for n, p in ((1, "back"), (2, "thigh"))}
+        write_sidecar(tmp_path, person, {}, "", {"sensors": sensors})
+        same = {"bytes": 5, "bad_blocks": {}, "calibration": "", "orientation": "", "clock": None}
+        source = [same | {"file": file, "crc32": crc} for file, crc in contents.items() if file[0] == person]
+        entries.append({"name": person, "subject": person, "source": source})
+    rows = csv.DictReader(files_table(tmp_path, {"recordings": entries, "failed": []}).splitlines())
+    assert {row["file"]: row["equal_to"] for row in rows} == {
+        "a1": "b1; c1",
+        "a2": "c2",
+        "b1": "a1; c1",
+        "b2": "",
+        "c1": "a1; b1",
+        "c2": "a2",
+    }

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from data_pipelines.ingest import people, run
+from data_pipelines.ingest import pairs, people, run
 from data_pipelines.ingest.one import attempt, ingest_one
 from data_pipelines.manifest import read_manifest
 from data_pipelines.readers import declared
@@ -33,7 +33,7 @@ PLAIN = dataclasses.replace(SETTINGS, calibrate=False, align=False)
 def one_person(folder, **orientation) -> people.Person:
     rows = [f'{p}.cwa,p,{p},"{orientation.get(p, "")}"\n' for p in ("back", "thigh")]
     (folder / "pairs.csv").write_text(TABLE + "".join(rows))
-    return people.from_table(folder, folder / "pairs.csv", SETTINGS.cut.sensors)[0]
+    return pairs.read(folder, folder / "pairs.csv", SETTINGS.cut.sensors).people[0]
 
 
 def ingested(person, out, settings=PLAIN):
@@ -77,7 +77,7 @@ def test_cwa_and_csv_of_one_signal_give_equal_features(tmp_path):
         write_csv(texts / f"{place}.csv", one)
     (texts / "pairs.csv").write_text("file,person,place\nback.csv,p,back\nthigh.csv,p,thigh\n")
     columns = declared.parse("time=time,x=x,y=y,z=z,unit=g,rate=50")
-    person = people.from_table(texts, texts / "pairs.csv", SETTINGS.cut.sensors)[0]
+    person = pairs.read(texts, texts / "pairs.csv", SETTINGS.cut.sensors).people[0]
     _, of_csv = ingested(person, tmp_path / "of_csv", dataclasses.replace(PLAIN, columns=columns))
     _, of_cwa = ingested(one_person(tmp_path), tmp_path / "of_cwa")
     assert (of_csv.time == of_cwa.time).all()
@@ -117,10 +117,22 @@ def test_lost_blocks_and_missing_partners_are_gaps_counted_by_their_reason(tmp_p
     assert entry["dropped"]["no partner"] == pytest.approx(60 + 1200 / 50.2, abs=0.1)
     assert entry["dropped"]["gap"] == 0 and entry["splits"] == 1
     assert sum(entry["dropped"].values()) + 60 * entry["windows"] == pytest.approx(entry["recorded_s"], abs=1e-6)
+    assert [source["bad_blocks"] for source in entry["source"]] == [{}, {}]  # there is no trace of lost ones
     report = sidecar["sensors"]["back"]["report"]
     assert (report["gaps"], report["blocks"]) == (1, 299) and report["missing_s"] == pytest.approx(
         1200 / 50.2, abs=0.03
     )
+
+
+def test_blocks_that_cannot_be_read_are_counted_by_reason(tmp_path):
+    both(tmp_path)
+    content = bytearray((tmp_path / "thigh.cwa").read_bytes()[:-100])  # and so ends within a block
+    for block in (20, 40):
+        content[cwa_writer.HEADER_BYTES + 512 * block + 100] ^= 1
+    (tmp_path / "thigh.cwa").write_bytes(content)
+    sidecar, _ = ingested(one_person(tmp_path), tmp_path / "out")
+    found = {source["place"]: source["bad_blocks"] for source in sidecar["entry"]["source"]}
+    assert found == {"back": {}, "thigh": {"checksum": 2, "truncated": 1}}
 
 
 def test_gain_and_offset_are_corrected_where_the_recording_allows_it(tmp_path):
@@ -149,7 +161,8 @@ def test_who_fails_is_listed_and_stops_nobody(cohort, persons, tmp_path):
     manifest, found = run.ingest(persons, SETTINGS, tmp_path / "out", run.local(1), progress=False)
     assert [entry["name"] for entry in manifest["recordings"]] == ["a", "b", "c"] and manifest["subjects"] == 3
     [failed] = manifest["failed"]
-    assert failed["name"] == "broken" and "broken_thigh.cwa" in failed["reason"]
+    assert failed["name"] == failed["subject"] == "broken" and "broken_thigh.cwa" in failed["reason"]
+    assert failed["files"] == [{"file": f"broken_{place}.cwa", "place": place} for place in ("back", "thigh")]
     assert [one.name for one in found if one.reason] == ["broken"]
     verify(tmp_path / "out")
     assert read_manifest(tmp_path / "out") == manifest
@@ -167,7 +180,7 @@ def test_a_rerun_does_only_what_is_missing_and_mends_what_failed(cohort, tmp_pat
     raw.mkdir()
     for path in (cohort / "raw").iterdir():
         (raw / path.name).write_bytes(path.read_bytes())
-    persons = people.from_table(raw, cohort / "pairs.csv", SETTINGS.cut.sensors)
+    persons = pairs.read(raw, cohort / "pairs.csv", SETTINGS.cut.sensors).people
     run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
     before = {path: path.stat().st_mtime_ns for path in (out / SHARDS).iterdir()}
     write_cwa(raw / "broken_thigh.cwa", signal("thigh", 3))
@@ -190,7 +203,9 @@ def test_reasons(persons, tmp_path, change, words):
     (tmp_path / "failed").mkdir()
     outcome = attempt(change(persons[0]), SETTINGS, tmp_path)
     assert words in outcome.reason and not outcome.written
-    assert json.loads((tmp_path / "failed" / "a.json").read_text()) == {"name": "a", "reason": outcome.reason}
+    note = json.loads((tmp_path / "failed" / "a.json").read_text())
+    assert (note["name"], note["subject"], note["reason"]) == ("a", "a", outcome.reason)
+    assert note["files"][0] == {"file": "a_back.cwa", "place": "back"}
 
 
 def test_raw_files_that_are_gone_undo_nothing(cohort, persons, tmp_path):
@@ -218,7 +233,7 @@ def only_a(cohort, tmp_path):
     for place in ("back", "thigh"):
         (raw / f"a_{place}.cwa").write_bytes((cohort / "raw" / f"a_{place}.cwa").read_bytes())
     (tmp_path / "pairs.csv").write_text(TABLE + "a_back.cwa,a,back,\na_thigh.cwa,a,thigh,\n")
-    persons = people.from_table(raw, tmp_path / "pairs.csv", SETTINGS.cut.sensors)
+    persons = pairs.read(raw, tmp_path / "pairs.csv", SETTINGS.cut.sensors).people
     run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
     return raw, out, persons
 
@@ -251,6 +266,15 @@ def test_who_breaks_loses_what_was_made_of_other_bytes(cohort, tmp_path):
     assert list(contents(out)) == ["failed/a.json", "movement.npz", "normalization.npz"]
 
 
+def test_a_line_lost_from_the_table_takes_no_shard_away(cohort, tmp_path):
+    _, out, persons = only_a(cohort, tmp_path)
+    alone = [dataclasses.replace(one, sensors=one.sensors[:1]) for one in persons]
+    with pytest.raises(ValueError, match="none of the 1 recordings can be used; the first, a: no file of the thigh"):
+        run.ingest(alone, SETTINGS, out, run.local(1), progress=False)
+    _, found = run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
+    assert not found[0].written
+
+
 def test_notes_of_people_who_are_no_longer_there_go(persons, tmp_path):
     out = tmp_path / "out"
     run.ingest(persons, SETTINGS, out, run.local(1), progress=False)
@@ -258,10 +282,13 @@ def test_notes_of_people_who_are_no_longer_there_go(persons, tmp_path):
     assert not (out / "failed").exists()
 
 
-def test_nothing_but_short_says_so(persons, tmp_path):
+def test_nothing_but_short_says_so_and_leaves_room_for_other_settings(persons, tmp_path):
     long = dataclasses.replace(SETTINGS, cut=dataclasses.replace(SETTINGS.cut, window_s=900.0, stride_s=900.0))
     with pytest.raises(ValueError, match=r"is left out \(.*short 2,21\d s\): choose a shorter --window"):
         run.ingest(persons, long, tmp_path / "out", run.local(1), progress=False)
+    assert list(contents(tmp_path / "out")) == ["failed/broken.json"]
+    manifest, _ = run.ingest(persons, SETTINGS, tmp_path / "out", run.local(1), progress=False)
+    assert manifest["windows"] == 36
 
 
 @pytest.mark.parametrize("start", ["2020-03-02T12:00:00", "2024-03-02T12:00:00"])

@@ -85,7 +85,7 @@ def test_hours_of_the_day(daytime, kept_hours):
     judged = judge(flags, 3 * 86_400, rules)
     hours = [hour for s in judged.stretches for hour in range(s.start // 3600, s.stop // 3600)]
     assert hours == list(kept_hours)
-    assert judged.dropped_s["night"] == (48 - len(hours)) * 3600 and accounted(judged, flags, rules)
+    assert judged.dropped_s["other hours"] == (48 - len(hours)) * 3600 and accounted(judged, flags, rules)
 
 
 def test_the_day_counts_from_midnight_and_not_from_the_first_sample():

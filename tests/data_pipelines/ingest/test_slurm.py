@@ -31,7 +31,7 @@ def test_what_sbatch_gets(tmp_path, monkeypatch):
     written = tmp_path / "arguments"
     fake(tmp_path, monkeypatch, f'printf "%s\\n" "$@" > {written}; echo Submitted batch job 12')
     command = slurm.this_command(["--input", "a folder", "--out=o"])
-    assert slurm.submit(command, 4, ["--time=1:00:00"]) == "Submitted batch job 12"
+    assert slurm.submit(slurm.array(command, 4, ["--time=1:00:00"])) == "Submitted batch job 12"
     *options, wrapped = written.read_text().splitlines()
     assert options[0] == "--array=0-3" and options[-1] == "--time=1:00:00"
     assert wrapped.startswith("--wrap=") and wrapped.endswith(" -m launch ingest --input 'a folder' --out=o")
@@ -40,10 +40,10 @@ def test_what_sbatch_gets(tmp_path, monkeypatch):
 def test_a_refusal_and_a_machine_without_sbatch(tmp_path, monkeypatch):
     fake(tmp_path, monkeypatch, "echo 'invalid partition' >&2; exit 1")
     with pytest.raises(OSError, match="sbatch refused: invalid partition"):
-        slurm.submit(["x"], 1, [])
+        slurm.submit(slurm.array(["x"], 1, []))
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     with pytest.raises(ValueError, match="not on this machine"):
-        slurm.submit(["x"], 1, [])
+        slurm.submit(slurm.array(["x"], 1, []))
 
 
 def fake(folder, monkeypatch, text: str) -> None:
