@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from data_pipelines import synthetic
 from data_pipelines.contract import Recording
+from data_pipelines.ingest import ukbiobank
 from data_pipelines.manifest import file_crc32
-from data_pipelines.readers import capture24, har_csv, hunt4, opportunity, pamap2, realworld, ukbiobank, usc_had
+from data_pipelines.readers import capture24, har_csv, hunt4, opportunity, pamap2, realworld, usc_had
 
 
 class Layout(NamedTuple):
@@ -38,7 +39,7 @@ LAYOUTS = {
         "subjects' folders with files like 2018-03-14_09.npz",
         hunt4.snippet_files,
     ),
-    "ukbiobank": Layout(ukbiobank.recording_files, ukbiobank.read, "csv files like 1000001_90001_0_0.csv.gz"),
+    "ukbiobank": Layout(ukbiobank.recording_files, ukbiobank.read, ukbiobank.EXPECTED),
     "capture24": Layout(
         capture24.recording_files,
         capture24.read,

@@ -24,9 +24,9 @@ class UkbAccelerometer(tfds.core.GeneratorBasedBuilder):
     """UK Biobank's weeks at 30 Hz: one example per recording, all in the split "train", gaps left in."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "The csv files of the folder given by hand, brought to 30 Hz."}
+    RELEASE_NOTES = {"1.0.0": "The .cwa or csv files of the folder given by hand, brought to 30 Hz."}
     code_path = Path(__file__)  # TFDS finds it by a package, importlib_resources, that it does not depend on
-    MANUAL_DOWNLOAD_INSTRUCTIONS = f"Access is {ACCESS}: put <eid>_90001_0_0.csv.gz into the manual folder."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"Access is {ACCESS}: put <eid>_90001_0_0.cwa (or .csv.gz) into the manual folder."
 
     def _info(self) -> tfds.core.DatasetInfo:
         return unlabelled_builder.info(

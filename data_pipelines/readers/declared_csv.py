@@ -91,8 +91,8 @@ def rows(
     """Times [N] and acceleration float32 [N, 3], a few megabytes of the file at once.
 
     Times are float64 as they stand if `numeric_time`, otherwise int64 microseconds of the local clock at the first
-    row, whose zone goes into the report; None without such a column. Cells that are empty or NaN are NaN, and so is the acceleration of a row without
-    time.
+    row, whose zone goes into the report; None without such a column. Cells that are empty or NaN are NaN, and so is
+    the acceleration of a row without time.
 
     Raises:
       ValueError: one sentence naming the first row that does not fit, or that packed data cannot be unpacked.

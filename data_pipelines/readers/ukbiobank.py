@@ -27,15 +27,18 @@ BLOCK_BYTES = 1 << 23
 EXPECTED = {"time": TIME}
 
 
-def recording_files(folder: str | Path) -> dict[str, Path]:
+def recording_files(folder: str | Path, endings: tuple[str, ...] = ENDINGS) -> dict[str, Path]:
     """Name -> csv or csv.gz file in order of the names; a file's name up to its first dot is the recording's.
+
+    Args:
+      endings: of the files' names.
 
     Raises:
       ValueError: two files of one name, such as a packed and an unpacked one.
     """
     found: dict[str, Path] = {}
     for path in sorted(Path(folder).iterdir()):
-        if not path.name.endswith(ENDINGS) or path.name.startswith(".") or not path.is_file():
+        if not path.name.endswith(endings) or path.name.startswith(".") or not path.is_file():
             continue
         name = _name(path)
         if name in found:
@@ -76,7 +79,12 @@ def read(path: str | Path) -> Recording:
     check_increasing(clock, str(path))
     check_unit(signal, str(path), CHANNELS)
     name = _name(path)
-    return Recording(name.split("_")[0], name, signal, clock, channels=CHANNELS, rate_hz=_rate_hz(clock, path))
+    return Recording(participant(name), name, signal, clock, channels=CHANNELS, rate_hz=_rate_hz(clock, path))
+
+
+def participant(name: str) -> str:
+    """Who is recorded in a recording of this name."""
+    return name.split("_")[0]
 
 
 def _name(path: Path) -> str:

@@ -10,6 +10,7 @@ from data_pipelines import sources
 from data_pipelines.builders import BUILDERS, UNLABELLED, build, labelled_from_tfds
 from data_pipelines.builders.store import LAYOUTS
 from data_pipelines.labelled import load_set
+from tests.data_pipelines import cwa_writer
 
 
 def read_back(folder):
@@ -57,6 +58,27 @@ def test_ukb_accelerometer_at_30_hz(tmp_path):
         np.testing.assert_allclose(example["time"], expected, rtol=0, atol=1001)
 
 
+def test_ukb_accelerometer_from_cwa(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    seconds = np.arange(2000) / 99
+    signal = np.stack([0.5 + 0 * seconds, -0.25 + 0 * seconds, 1 + 0.2 * np.sin(2 * np.pi * seconds)], axis=1)
+    start = "2014-05-07T13:29:50.500"
+    path = cwa_writer.write(raw / "1000012_90001_0_0.cwa", signal, rate_hz=100, true_rate_hz=99, start=start)
+    (raw / "1000013_90001_0_0.cwa.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+    _, examples = read_back(build("ukb_accelerometer", raw, tmp_path / "tfds"))
+    assert sorted(examples) == ["1000012_90001_0_0", "1000013_90001_0_0"]
+    first, second = (examples[name] for name in sorted(examples))
+    assert (first["subject"], second["subject"]) == (b"1000012", b"1000013")
+    np.testing.assert_array_equal(first["acceleration"], second["acceleration"])
+    at = (first["time"] - np.datetime64(start, "us").astype(int)) / 1e6
+    g = first["acceleration"] * float(first["scale"])
+    assert len(at) == pytest.approx(2000 / 99 * 30, abs=8)  # regular at the nominal rate, by the true clock
+    np.testing.assert_allclose(g[:2], np.broadcast_to([[0.5], [-0.25]], g[:2].shape), atol=2e-3)
+    inside = slice(20, -20)
+    np.testing.assert_allclose(g[2, inside], 1 + 0.2 * np.sin(2 * np.pi * at[inside]), atol=4e-3)
+
+
 def test_hunt4_as_recorded(tmp_path):
     rng = np.random.default_rng(0)
     written = {}
@@ -84,7 +106,7 @@ def test_hunt4_as_recorded(tmp_path):
     ("name", "sentence"),
     [
         ("hunt4", "hunt4: on application to the HUNT Research Centre.*give the folder .*files like 2018-03-14_09.npz"),
-        ("ukb_accelerometer", "ukb_accelerometer: on application to UK Biobank.*csv files like 1000001_90001_0_0.csv"),
+        ("ukb_accelerometer", "ukb_accelerometer: on application to UK Biobank.*files like 1000001_90001_0_0.cwa or"),
     ],
 )
 def test_nothing_is_downloaded(tmp_path, monkeypatch, name, sentence):

@@ -236,7 +236,7 @@ def test_one_preparation_at_a_time(recordings, tmp_path, prepare_harth):
         ("--layout harth --input . --out o --rate 0", "rate_hz is 0, expected a whole number of Hz from 1 to 200"),
         ("--layout harth --input . --out o --window 0.5", "window_s is 0.5, expected a number of seconds, at least 1"),
         ("--layout harth --input . --out o --nonwear -1", "nonwear_min is -1.0, expected minutes"),
-        ("--layout ukbiobank --input . --out o", "nothing in layout ukbiobank found, expected csv files"),
+        ("--layout ukbiobank --input . --out o", "nothing in layout ukbiobank found, expected files like"),
         ("--layout harth --input . --out o --workers 0", "workers is 0, expected at least 1"),
         ("--layout synthetic --out o --subjects 99", "subjects is 99, expected 1 to 10"),
         ("--layout harth --input . --out o --strid 1", "unknown flag --strid; did you mean --stride"),
