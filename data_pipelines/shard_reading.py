@@ -19,6 +19,7 @@ class Shard(NamedTuple):
       stretches: their ranges of samples.
       time: int64 [S], microseconds since 1970.
       clipped: samples that did not fit into int16, in the whole recording.
+      dropped_s: seconds from the recording's first sample to its last that are in no window.
       settings: those of the preparation.
     """
 
@@ -26,6 +27,7 @@ class Shard(NamedTuple):
     stretches: list[slice]
     time: np.ndarray
     clipped: int
+    dropped_s: float
     settings: dict
 
 
@@ -56,5 +58,6 @@ def read_shard(path: Path) -> Shard:
         stretches=[slice(int(first), int(last)) for first, last in zip(ends[:-1], ends[1:], strict=True)],
         time=entry["start_us"] + np.rint(numbers * (1e6 / settings["rate_hz"])).astype(np.int64),
         clipped=entry["clipped"],
+        dropped_s=sum(entry["dropped"].values()),
         settings=settings,
     )

@@ -64,7 +64,7 @@ def _features(flags: argparse.Namespace) -> None:
     print(f"encoder: {flags.run}, step {run.step}", file=sys.stderr)
     # Exactly as the recordings that the encoder was trained on.
     sensors = sensors_of(method.recorded)
-    counts, stretches, time, clipped = recording_counts(flags.input, flags.layout, sensors, tokens.rate_hz, prepared)
+    counts, stretches, time, clipped, dropped_s = recording_counts(flags.input, flags.layout, sensors, tokens.rate_hz, prepared)
 
     def encode(acceleration, valid):
         outputs = method.encode(run.merge(run.params, run.model_state), acceleration, valid)
@@ -85,6 +85,7 @@ def _features(flags: argparse.Namespace) -> None:
         np.savez(file, allow_pickle=False, **content)
     hours = len(time) / tokens.rate_hz / 3600
     note = f", {clipped} samples clipped" if clipped else ""
+    note += f"; {dropped_s / 3600:.2f} h more are in no window of the shard" if dropped_s else ""
     stretch = "1 stretch" if len(stretches) == 1 else f"{len(stretches)} stretches"
     print(
         f"{len(features)} tokens of {hours:.2f} h in {stretch}{note}; layers "

@@ -19,12 +19,14 @@ RAW = raw_files.AXIVITY + raw_files.GENEACTIV
 
 
 class Counts(NamedTuple):
-    """A recording: counts int16 [C, S], its stretches without a long gap, time int64 [S] in microseconds, clipped."""
+    """A recording: counts int16 [C, S], its stretches without a long gap, time int64 [S] in microseconds, samples
+    clipped, and the seconds that a shard lacks as they are in no window."""
 
     counts: np.ndarray
     stretches: list[slice]
     time: np.ndarray
     clipped: int
+    dropped_s: float = 0.0
 
 
 def recording_counts(path: Path, layout: str | None, sensors: tuple[str, ...], rate_hz: int, prepared: dict) -> Counts:
@@ -78,4 +80,4 @@ def _of_shard(path: Path, sensors: tuple[str, ...], rate_hz: int, scale_g: float
             )
     if not shard.stretches:
         raise ValueError(f"{path}: there is no window in it, so no token of which there could be features")
-    return Counts(shard.counts, shard.stretches, shard.time, shard.clipped)
+    return Counts(shard.counts, shard.stretches, shard.time, shard.clipped, shard.dropped_s)

@@ -1,6 +1,7 @@
 """Embeddings of a recording: shapes, times, agreement with a direct computation, mistakes."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -134,6 +135,9 @@ def test_raw_files_of_two_formats_give_equal_features(run, tmp_path, capsys):
         assert ingest.main([*flags, "--workers=1", *columns]) == 0
         shard = tmp_path / kind / "out" / "shards" / "p.array_record"
         found[kind] = call(run, shard, tmp_path / f"{kind}.npz")
+        # 12.3 minutes in windows of one.
+        printed = r"1439 tokens of 0.20 h in 1 stretch; 0.0[01] h more are in no window of the shard; layers 2"
+        assert re.search(printed, capsys.readouterr().out)
     assert (found["cwa"]["time"] == found["csv"]["time"]).all()
     assert found["cwa"]["features"].shape == (12 * 120 - 1, 1, 16)
     error = np.sqrt(((found["cwa"]["features"] - found["csv"]["features"]) ** 2).mean())
@@ -201,12 +205,12 @@ def test_a_shard_without_a_window(run, tmp_path, capsys):
     cut = Cut()
     (tmp_path / "shards").mkdir()
     stored = store("p", np.zeros((6, 900), np.int16), [], cut, tmp_path)
-    entry = stored["entry"] | {"start_us": 0, "clipped": 0}
+    entry = stored["entry"] | {"start_us": 0, "clipped": 0, "dropped": {"short": 18.0}}
     write_sidecar(tmp_path, "p", cut.recorded(), "", {"entry": entry})
     path = tmp_path / "shards" / "p.array_record"
     shard = read_shard(path)
     assert shard.counts.shape == (6, 0) and shard.counts.dtype == np.int16
-    assert shard.time.shape == (0,) and shard.stretches == []
+    assert shard.time.shape == (0,) and shard.stretches == [] and shard.dropped_s == 18
     assert features.main([f"--run={run[0]}", f"--input={path}", f"--out={tmp_path / 'f.npz'}"]) == 2
     assert f"error: {path}: there is no window in it" in capsys.readouterr().err
 
