@@ -30,6 +30,8 @@ def _describe(argv: Sequence[str] | None) -> None:
     for flag, path in (("figure", figure), ("files", flags.files), ("people", flags.people)):
         if path and Path(flags.folder).resolve() in path.resolve().parents:
             raise ValueError(f"--{flag}: {path} lies in the prepared folder, expected a place outside of it")
+        if path and path.is_dir():
+            raise ValueError(f"--{flag}: {path} is a folder, expected the name of a file to write")
     if flags.files and flags.people and flags.files.resolve() == flags.people.resolve():
         raise ValueError(f"--files and --people are both {flags.files}, expected two files")
     from data_pipelines.describe import describe

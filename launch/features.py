@@ -64,7 +64,9 @@ def _features(flags: argparse.Namespace) -> None:
     print(f"encoder: {flags.run}, step {run.step}", file=sys.stderr)
     # Exactly as the recordings that the encoder was trained on.
     sensors = sensors_of(method.recorded)
-    counts, stretches, time, clipped, dropped_s = recording_counts(flags.input, flags.layout, sensors, tokens.rate_hz, prepared)
+    counts, stretches, time, clipped, dropped_s = recording_counts(
+        flags.input, flags.layout, sensors, tokens.rate_hz, prepared
+    )
 
     def encode(acceleration, valid):
         outputs = method.encode(run.merge(run.params, run.model_state), acceleration, valid)

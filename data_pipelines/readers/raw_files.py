@@ -34,6 +34,7 @@ def open_file(path: Path, columns: Declared | None = None) -> RawFile:
         raise ValueError(f"{path}: no raw sensor file, expected a name that ends in {', '.join(ENDINGS)}")
     if columns is None:
         raise ValueError(
-            f"{path}: say with --columns what its columns are, such as time=time,x=x,y=y,z=z,unit=g,rate=100"
+            f"{path}: say with --columns, or in the pairing table's column columns, what its columns are, such as "
+            "time=time,x=x,y=y,z=z,unit=g,rate=100"
         )
     return declared.open_file(path, columns)

@@ -21,7 +21,7 @@ def test_a_file_of_no_bytes(tmp_path, ending):
         ("1.CWA", "no Axivity .cwa file"),
         ("1.cwa.gz", "no Axivity .cwa file"),
         ("1.Bin", "not a GENEActiv file"),
-        ("1.npy", "say with --columns what its columns are"),
+        ("1.npy", "say with --columns, or in the pairing table's column columns, what its columns are"),
         ("1.txt", "no raw sensor file, expected a name that ends in .cwa, "),
     ],
 )

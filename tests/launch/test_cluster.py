@@ -12,6 +12,7 @@ import pytest
 from launch import cluster
 from launch.cluster import Place, connect, place
 from launch.config_line import config_flags
+from launch.local import _port as free_port
 from launch.schedulers import first_host
 from selfpab_jax.train.stop import RunFailed
 
@@ -172,25 +173,19 @@ def start(port: int, process: int, limit_s: float) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_two_processes_join_past_a_web_proxy():
-    port = free_port()
-    both = [start(port, process, 60) for process in (1, 0)]
-    results = [child.communicate(timeout=60) for child in both]
+    with free_port() as port:
+        both = [start(port, process, 60) for process in (1, 0)]
+        results = [child.communicate(timeout=60) for child in both]
     assert [child.returncode for child in both] == [0, 0], results
     assert [out.split() for out, _ in results] == [["1", "2", "4", "localhost"], ["0", "2", "4", "localhost"]]
     assert "proxy" not in "".join(error for _, error in results)
 
 
 def test_who_waits_in_vain_says_so_in_a_sentence():
-    port = free_port()
-    alone = start(port, 0, 1)
-    _, error = alone.communicate(timeout=60)
+    with free_port() as port:
+        alone = start(port, 0, 1)
+        _, error = alone.communicate(timeout=60)
     assert alone.returncode == 1
     assert f"selfpab: error: not all of 2 processes came to localhost:{port} within 1.0 s" in error
     assert "Check failure" not in error

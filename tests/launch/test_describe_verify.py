@@ -235,6 +235,11 @@ def test_two_tables_are_two_files(folder, tmp_path, capsys):
     assert "expected two files" in error(capsys.readouterr()) and not (tmp_path / "a.csv").exists()
 
 
+def test_a_table_is_no_folder(folder, tmp_path, capsys):
+    assert describe.main([str(folder), f"--files={tmp_path}"]) == 2
+    assert f"--files: {tmp_path} is a folder, expected the name of a file" in error(capsys.readouterr())
+
+
 def test_no_picture_into_the_prepared_folder(folder, capsys):
     assert describe.main([str(folder), "--figure", str(folder / "shards" / "x.png")]) == 2
     assert "lies in the prepared folder" in error(capsys.readouterr())
