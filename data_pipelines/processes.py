@@ -1,5 +1,6 @@
 """Jobs over processes of this machine: outcomes as they come, nothing left running after a stop."""
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import Any
 
 Outcome = tuple[int, Callable[[], Any]]  # number of the job; returns its result or raises what it raised
@@ -93,7 +95,10 @@ class _Worker:
     def give(self, function: Callable, job: tuple) -> Future:
         """The job's future."""
         try:
-            self._began = self._began or self.pool.submit(worker_number)
+            if self._began is None:
+                resource_tracker.ensure_running()  # which lets all signals through
+                with _ctrl_c_later():
+                    self._began = self.pool.submit(worker_number)  # starts the process
             return self.pool.submit(function, *job)
         except BrokenProcessPool:  # it died between two jobs
             self.replace()
@@ -108,6 +113,16 @@ class _Worker:
                 'below `if __name__ == "__main__":`'
             )
         self._employ()
+
+
+@contextlib.contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Inside, Ctrl-C waits; a process that is started here never hears of it, not even while it starts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _allowed(workers: int) -> int:

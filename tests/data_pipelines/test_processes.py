@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -47,6 +48,10 @@ def half_or_dies(number):
     if not number:
         os._exit(3)
     return half(number)
+
+
+def was_born_deaf():
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def left():
@@ -155,6 +160,11 @@ print(processes._allowed({wanted}), resource.getrlimit(resource.RLIMIT_NOFILE)[0
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.stdout == f"{granted} {256 + 10 * granted}\n", done.stderr
+
+
+def test_workers_are_deaf_to_ctrl_c_from_their_start():
+    assert all(outcome() for _, outcome in outcomes(was_born_deaf, [()] * 4, 2))
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_isolated_jobs_are_not_in_this_process_if_there_are_others():
