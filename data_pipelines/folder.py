@@ -120,7 +120,9 @@ def finish(
 
 
 def _take_back(entries: Sequence[Mapping], out: Path) -> None:
-    """Removes recordings without a window, so that `out` is free for other settings."""
+    """Removes recordings without a window, and what an earlier run made of others, so that `out` is free again."""
+    for name in (MANIFEST, NORMALIZATION, MOVEMENT):
+        (out / name).unlink(missing_ok=True)
     for entry in entries:
         for name in (entry["shard"], entry["labelled"], f"{SHARDS}/{entry['name']}.json"):
             if name:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def locked(out: Path, *, shared: bool = False, patience_s: float = 0) -> Iterator[int]:
+def locked(out: Path, *, shared: bool = False, patience_s: float = 0.3) -> Iterator[int]:
     """Holds the lock on the folder; yields its handle.
 
     Where the file system knows no locks (some clusters') there is none.
 
     Args:
       shared: with others who say so too.
-      patience_s: how long to wait for those who do not.
+      patience_s: how long to wait for those who do not; `in_use` may hold it for an instant.
 
     Raises:
       OSError: another process holds it.
@@ -28,7 +28,7 @@ def locked(out: Path, *, shared: bool = False, patience_s: float = 0) -> Iterato
         while not lock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if time.monotonic() >= end:
                 raise OSError(f"{out} is being written by another process: wait for it or choose another --out")
-            time.sleep(0.5)
+            time.sleep(0.1)
         yield handle
     finally:
         os.close(handle)

@@ -14,6 +14,7 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 Outcome = tuple[int, Callable[[], Any]]  # number of the job; returns its result or raises what it raised
+STARTS = 3  # processes in a row that may die while they start
 FILES, FILES_A_WORKER = 256, 10  # open ones: of this process without workers, and of a pool with one
 _place = {"number": 0}  # of this process among the workers
 
@@ -35,13 +36,13 @@ def outcomes(
     Args:
       share_cores: give each worker its own share of the cores (on Linux), so that libraries which start a thread a
         core do not disturb each other.
-      isolated: one worker with several jobs is spawned too, so that its death is not that of all of them.
+      isolated: one worker is spawned too, so that its death is not this process'.
 
     Raises:
       ChildProcessError: (from an outcome) the worker died; (from the iterator) workers cannot start.
     """
     workers = _allowed(min(workers, len(jobs)))
-    if workers <= 1 and not (isolated and len(jobs) > 1):
+    if workers <= 1 and not isolated:
         for number, job in enumerate(jobs):
             yield number, lambda job=job: function(*job)
         return
@@ -50,6 +51,7 @@ def outcomes(
     free = [_Worker(place, cores[place::workers] or cores) for place in range(workers)]
     staff, waiting = tuple(free), iter(enumerate(jobs))
     running: dict[Future, tuple[int, _Worker]] = {}
+    stillborn = 0  # processes in a row that died while they started
 
     def feed() -> None:
         for number, job in itertools.islice(waiting, len(free)):
@@ -60,10 +62,22 @@ def outcomes(
         feed()
         while running:
             ended = {future: running.pop(future) for future in wait(running, return_when=FIRST_COMPLETED).done}
-            for future, (_, worker) in ended.items():
-                if isinstance(future.exception(), BrokenProcessPool):
+            for future, (number, worker) in list(ended.items()):
+                died = isinstance(future.exception(), BrokenProcessPool)
+                unseen = died and not worker.began  # the job, by a process that died while it started
+                stillborn = stillborn + 1 if unseen else 0
+                if stillborn == STARTS:
+                    raise ChildProcessError(
+                        "worker processes end before they begin: too little memory, or a script that does not keep its "
+                        'calls below `if __name__ == "__main__":`'
+                    )
+                if died:
                     worker.replace()
-                free.append(worker)
+                if unseen:
+                    running[worker.give(function, jobs[number])] = number, worker
+                    del ended[future]
+                else:
+                    free.append(worker)
             feed()
             for future, (number, _) in ended.items():
                 yield number, lambda future=future: _result(future)
@@ -90,28 +104,28 @@ class _Worker:
 
     def _employ(self) -> None:
         self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), *self._start)
-        self._began: Future | None = None
+        self._first: Future | None = None
 
     def give(self, function: Callable, job: tuple) -> Future:
         """The job's future."""
         try:
-            if self._began is None:
+            if self._first is None:
                 resource_tracker.ensure_running()  # which lets all signals through
                 with _ctrl_c_later():
-                    self._began = self.pool.submit(worker_number)  # starts the process
+                    self._first = self.pool.submit(worker_number)  # starts the process
             return self.pool.submit(function, *job)
         except BrokenProcessPool:  # it died between two jobs
             self.replace()
             return self.give(function, job)
 
+    @property
+    def began(self) -> bool:
+        """Whether the process, if it is dead, had started before."""
+        return self._first is not None and self._first.exception() is None
+
     def replace(self) -> None:
-        """Makes another process of it; ChildProcessError where the dead one never began."""
+        """Makes another process of it."""
         self.pool.shutdown()
-        if self._began is not None and self._began.exception() is not None:
-            raise ChildProcessError(
-                "worker processes end before they begin: too little memory, or a script that does not keep its calls "
-                'below `if __name__ == "__main__":`'
-            )
         self._employ()
 
 
@@ -140,7 +154,7 @@ def _result(future: Future) -> Any:
         return future.result()
     except BrokenProcessPool as error:
         raise ChildProcessError(
-            "a worker process died, perhaps for lack of memory: run again with fewer --workers"
+            "a worker process died with it, perhaps for lack of memory: run again with fewer --workers or more memory"
         ) from error
 
 

@@ -24,7 +24,7 @@ from data_pipelines.windows import count_joined, cut, encode_block, quantise, se
 # group_size:1 for random access (the default packs thousands of records into one block).
 WRITER_OPTIONS = "group_size:1,zstd:3"
 ENDING = ".array_record"
-SIDECAR_VERSION = 3
+SIDECAR_VERSION = 4
 SHARDS, LABELLED = "shards", "labelled"
 SAMPLES = "_samples"  # end of the names of settings that follow from others
 BLOCK_S = 300  # a record: long enough for zstd, short enough to read a window without much beside it
@@ -135,8 +135,10 @@ def read_sidecar(path: Path) -> dict | None:
         return None
     if not isinstance(found, dict) or not found:
         return None
-    crc = found.pop("crc32", None)
-    return found if found.get("version") != SIDECAR_VERSION or crc == zlib.crc32(json_lines(found)) else None
+    if "crc32" not in found:
+        return found if found.get("version") != SIDECAR_VERSION else None
+    crc = found.pop("crc32")
+    return found if crc == zlib.crc32(json_lines(found)) else None
 
 
 def write_sidecar(out: Path, name: str, settings: dict, stamp: str, content: dict) -> dict:

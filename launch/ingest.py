@@ -37,12 +37,14 @@ def _ingest(flags: argparse.Namespace, argv: Sequence[str]) -> None:
         _look_for_unnamed(folder, flags.pairs, named)
     if flags.engine == "slurm" and task is None:
         array = slurm.array(slurm.this_command(argv), min(flags.tasks or 100, len(found)), flags.options)
-        slurm.submit(["--test-only", *array])  # what is refused must not cost the folder its manifest
-        run.begin(found, settings, out)
+        job = slurm.submit(array)  # held: an array that is refused must not cost the folder its manifest
         try:
-            print(slurm.submit(array))
-        except OSError as error:
-            raise OSError(f"{error}; an array, or --engine local, has to write the manifest of {out} now") from error
+            run.begin(found, settings, out)
+        except BaseException:
+            slurm.cancel(job)
+            raise
+        slurm.release(job)
+        print(f"Submitted batch job {job}")
         return
     with sigterm_like_ctrl_c():  # workers end, half-written files go
         if task:

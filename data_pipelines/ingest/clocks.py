@@ -63,8 +63,8 @@ def clock_lag(reference: Survey, other: Survey, chunk_s: int | None = None) -> L
     its peak, and nine tenths of that nowhere beyond 2 s from it. The line has the median of the slopes between all
     pairs of chunks; it is accepted if at least four chunks, three quarters of the clear ones, lie within 0.3 s of it
     and it drifts by at most 200 ppm, and then drawn anew through those. It holds as far beyond the first and last of
-    them as these are apart. Where both move in at least four chunks, and the correlation exceeds 0.4 in fewer than a
-    tenth of these, the sensors are `UNRELATED`.
+    them as these are apart. Where there is no such line, both move in at least four chunks, and the correlation exceeds
+    0.4 in fewer than a tenth of these, the sensors are `UNRELATED`.
 
     Args:
       reference, other: of two sensors worn at the same time by one person.
@@ -76,10 +76,9 @@ def clock_lag(reference: Survey, other: Survey, chunk_s: int | None = None) -> L
     found = [_compared(*chunk) for chunk in _chunks(reference, other, chunk_s * 1_000_000)]
     clear = np.array([(chunk.time_us, chunk.lag_s) for chunk in found if chunk.lag_s is not None]).reshape(-1, 2)
     alike = [chunk.correlation >= PEAK for chunk in found if chunk.both_move]
-    if len(alike) >= FEWEST and sum(alike) < TOGETHER * len(alike):
-        return undecided(UNRELATED, len(clear))
+    unrelated = UNRELATED if len(alike) >= FEWEST and sum(alike) < TOGETHER * len(alike) else ""
     if len(clear) < FEWEST:
-        return undecided(f"{len(clear)} chunks with a clear lag, at least {FEWEST} needed", len(clear))
+        return undecided(unrelated or f"{len(clear)} chunks with a clear lag, at least {FEWEST} needed", len(clear))
     base = int(clear[0, 0])
     seconds, lags = (clear[:, 0] - base) / 1e6, clear[:, 1]
     first, second = np.triu_indices(len(clear), 1)
@@ -88,7 +87,8 @@ def clock_lag(reference: Survey, other: Survey, chunk_s: int | None = None) -> L
     agree = np.abs(lags - height - slope * seconds) <= AGREE_S
     share = float(agree.mean())
     if agree.sum() < FEWEST or share < AGREE:
-        return undecided(f"only {agree.sum()} of {len(clear)} chunks with a clear lag agree on it", len(clear), share)
+        few = f"only {agree.sum()} of {len(clear)} chunks with a clear lag agree on it"
+        return undecided(unrelated or few, len(clear), share)
     seconds, lags = seconds[agree], lags[agree]
     middle = seconds.mean()
     slope = float(((seconds - middle) * lags).sum() / ((seconds - middle) ** 2).sum())

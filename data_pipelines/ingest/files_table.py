@@ -37,8 +37,8 @@ def files_table(folder: str | Path, manifest: Mapping) -> str:
     for entry in manifest["recordings"]:
         writer.writerows(row | {"equal_to": equal.get(row["file"])} for row in _rows(Path(folder), entry))
     for one in manifest["failed"]:
-        row = {"recording": one["name"], "subject": one["subject"], "failed": one["reason"]}
-        writer.writerows(row | file for file in one["files"])
+        row = {"recording": one["name"], "subject": one.get("subject"), "failed": one["reason"]}
+        writer.writerows(row | file for file in one.get("files", [{}]))  # earlier releases knew no more
     return text.getvalue()
 
 

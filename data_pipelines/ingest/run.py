@@ -23,8 +23,6 @@ from data_pipelines.processes import outcomes
 from data_pipelines.shards import SHARDS, read_sidecar, sidecar_path
 
 PATIENCE_S = 3600  # for the task that writes the manifest; minutes for tens of thousands of people
-DIED = "the process that worked on it died, perhaps for lack of memory: run again with fewer --workers or more memory"
-
 Engine = Callable[[Sequence[Person], IngestSettings, Path], Iterator[Outcome]]
 
 
@@ -111,8 +109,8 @@ def local(workers: int) -> Engine:
         for number, outcome in outcomes(attempt, jobs, workers, isolated=True):
             try:
                 found = outcome()
-            except ChildProcessError:
-                found = failure(people[number], out, DIED)
+            except ChildProcessError as error:
+                found = failure(people[number], out, str(error))
             yield found
 
     return engine

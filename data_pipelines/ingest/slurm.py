@@ -50,18 +50,36 @@ def array(command: Sequence[str], tasks: int, options: Sequence[str]) -> list[st
 
 
 def submit(array: Sequence[str]) -> str:
-    """What sbatch says of an `array`, with the number of the job; with "--test-only" in it nothing is submitted.
+    """The number of the job that sbatch makes of an `array`; held, until `release`.
 
     Raises:
       ValueError: no sbatch on this machine; OSError: sbatch refused.
     """
-    if (sbatch := shutil.which("sbatch")) is None:
+    if shutil.which("sbatch") is None:
         raise ValueError(
             "--engine slurm submits its array with sbatch, which is not on this machine: log in where it is"
         )
-    done = subprocess.run([sbatch, *array], capture_output=True, text=True, env=os.environ, check=False)
+    return _call("sbatch", "--parsable", "--hold", *array).partition(";")[0]  # a cluster's name may follow
+
+
+def release(job: str) -> None:
+    """Lets a job begin that was submitted; OSError where SLURM refuses."""
+    try:
+        _call("scontrol", "release", job)
+    except OSError as error:
+        raise OSError(f"{error}; the array is held until `scontrol release {job}`") from error
+
+
+def cancel(job: str) -> None:
+    """Takes back a job that was submitted; OSError where SLURM refuses."""
+    _call("scancel", job)
+
+
+def _call(*command: str) -> str:
+    """What it prints; OSError, with what it says, where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
     if done.returncode:
-        raise OSError(f"sbatch refused: {done.stderr.strip() or done.stdout.strip()}")
+        raise OSError(f"{command[0]} refused: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout.strip()
 
 

@@ -14,8 +14,13 @@ EXPECTED = "files like 1000001_90001_0_0.cwa or 1000001_90001_0_0.csv.gz"
 
 
 def recording_files(folder: str | Path) -> dict[str, Path]:
-    """Name -> .cwa, .cwa.gz, csv or csv.gz file in order of the names; ValueError for two files of one name."""
-    return ukbiobank.recording_files(folder, raw_files.AXIVITY + ukbiobank.ENDINGS)
+    """Name -> csv, csv.gz, .cwa or .cwa.gz file in order of the names; the csv one where there are both.
+
+    Raises:
+      ValueError: a packed and an unpacked file of one name.
+    """
+    found = ukbiobank.recording_files(folder, raw_files.AXIVITY) | ukbiobank.recording_files(folder)
+    return dict(sorted(found.items()))
 
 
 def read(path: str | Path) -> Recording:
@@ -37,11 +42,12 @@ def read(path: str | Path) -> Recording:
     acceleration, time, done = np.empty((report.samples, 3), np.float32), np.empty(report.samples, np.int64), 0
     for piece in file.read(Report()):
         part = slice(done, done + len(piece.time))
-        if part.stop > len(time):
-            raise ValueError(f"{path}: grew while it was read: run the same command again once it is whole")
-        time[part] = piece.time
-        acceleration[part] = apply(piece.acceleration, piece.temperature, calibration)
         done = part.stop
+        if done <= len(time):
+            time[part] = piece.time
+            acceleration[part] = apply(piece.acceleration, piece.temperature, calibration)
+    if done != len(time):
+        raise ValueError(f"{path}: changed while it was read: run the same command again once it is whole")
     name = path.name.split(".")[0]
     subject = ukbiobank.participant(name)
     return Recording(subject, name, acceleration, time, channels=ukbiobank.CHANNELS, rate_hz=file.rate_hz)

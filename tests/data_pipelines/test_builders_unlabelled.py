@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 from data_pipelines import sources
 from data_pipelines.builders import BUILDERS, UNLABELLED, build, labelled_from_tfds
 from data_pipelines.builders.store import LAYOUTS
+from data_pipelines.ingest import ukbiobank
 from data_pipelines.labelled import load_set
 from tests.data_pipelines import cwa_writer
 
@@ -77,6 +78,28 @@ def test_ukb_accelerometer_from_cwa(tmp_path):
     np.testing.assert_allclose(g[:2], np.broadcast_to([[0.5], [-0.25]], g[:2].shape), atol=2e-3)
     inside = slice(20, -20)
     np.testing.assert_allclose(g[2, inside], 1 + 0.2 * np.sin(2 * np.pi * at[inside]), atol=4e-3)
+
+
+def test_of_a_csv_and_a_cwa_file_the_csv_one_is_read(tmp_path):
+    write_ukb(tmp_path, "1000012_90001_0_0")
+    for name in ("1000012_90001_0_0.cwa", "1000013_90001_0_0.cwa"):
+        cwa_writer.write(tmp_path / name, np.zeros((240, 3)), rate_hz=100, start="2014-05-07T13:29:50")
+    found = ukbiobank.recording_files(tmp_path)
+    assert [path.name for path in found.values()] == ["1000012_90001_0_0.csv.gz", "1000013_90001_0_0.cwa"]
+
+
+def test_a_cwa_file_that_is_cut_while_it_is_read(tmp_path, monkeypatch):
+    path = cwa_writer.write(tmp_path / "1.cwa", np.ones((2400, 3)), rate_hz=100, start="2014-05-07T13:29:50")
+    survey = ukbiobank.survey
+
+    def then_cut(*given):
+        found = survey(*given)
+        path.write_bytes(path.read_bytes()[:5120])
+        return found
+
+    monkeypatch.setattr(ukbiobank, "survey", then_cut)
+    with pytest.raises(ValueError, match="1.cwa: changed while it was read"):
+        ukbiobank.read(path)
 
 
 def test_hunt4_as_recorded(tmp_path):

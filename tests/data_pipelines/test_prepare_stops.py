@@ -212,6 +212,16 @@ def test_no_window_at_all(recordings, prepare_harth, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_was_there_goes_where_no_window_is_left(recordings, prepare_harth, tmp_path):
+    folder, out = copy_of(recordings, tmp_path / "csv"), tmp_path / "out"
+    prepare_harth(folder, out)
+    for name in ("S1", "S2"):
+        (folder / f"{name}.csv").write_bytes((folder / "S3.csv").read_bytes())
+    with pytest.raises(ValueError, match="3 recordings give no window of 300 s"):
+        prepare_harth(folder, out)
+    assert not out.exists()
+
+
 def test_one_preparation_at_a_time(recordings, tmp_path, prepare_harth):
     (tmp_path / "out").mkdir()
     handle = os.open(tmp_path / "out", os.O_RDONLY)

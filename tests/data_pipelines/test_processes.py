@@ -120,7 +120,7 @@ def test_a_worker_that_dies_takes_one_job_with_it_and_is_replaced(workers):
         try:
             found[number] = outcome()
         except ChildProcessError as error:
-            assert re.match("a worker process died, .* run again with fewer --workers", str(error))
+            assert re.match("a worker process died with it, .* run again with fewer --workers", str(error))
             died.append(number)
     assert found == {0: 2, 2: 2, 4: 4} and sorted(died) == [1, 3] and not left()
 
@@ -137,6 +137,24 @@ def test_a_worker_that_dies_between_two_jobs_takes_none_with_it(monkeypatch):
     monkeypatch.setattr(ProcessPoolExecutor, "submit", once_broken)
     found = {number: outcome() for number, outcome in outcomes(half, [(2,), (4,), (6,), (8,)], 2)}
     assert found == {0: 1, 1: 2, 2: 3, 3: 4} and len(refused) == 1 and not left()
+
+
+def test_a_process_that_dies_while_it_starts_costs_no_job(tmp_path):
+    (tmp_path / "unlucky.py").write_text(
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from data_pipelines.processes import outcomes\n"
+        "if __name__ != '__main__' and len(list(Path(sys.argv[1]).glob('dead*'))) < 2:\n"
+        "    Path(sys.argv[1], f'dead{os.getpid()}').touch()\n"
+        "    os._exit(9)\n"
+        "if __name__ == '__main__':\n"
+        "    print(sorted(outcome() for _, outcome in outcomes(abs, [(-1,), (2,), (3,)], 1, isolated=True)))\n"
+    )
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, tmp_path / "unlucky.py", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, env=environ)
+    assert done.stdout == "[1, 2, 3]\n", done.stderr
+    assert len(list(tmp_path.glob("dead*"))) == 2
 
 
 def test_workers_that_cannot_start_are_said_once(tmp_path):
@@ -167,9 +185,10 @@ def test_workers_are_deaf_to_ctrl_c_from_their_start():
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_isolated_jobs_are_not_in_this_process_if_there_are_others():
-    assert all(outcome()[0] != os.getpid() for _, outcome in outcomes(here, [(), ()], 1, isolated=True))
-    assert [outcome()[0] for _, outcome in outcomes(here, [()], 1, isolated=True)] == [os.getpid()]
+@pytest.mark.parametrize("jobs", [[], [()], [(), ()]])
+def test_isolated_jobs_are_not_in_this_process(jobs):
+    found = [outcome()[0] for _, outcome in outcomes(here, jobs, 1, isolated=True)]
+    assert len(found) == len(jobs) and os.getpid() not in found
 
 
 def test_who_stops_early_leaves_no_worker_behind():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data_pipelines.manifest import file_crc32, read_normalization
-from data_pipelines.shards import read_sidecar, write_sidecar
+from data_pipelines.shards import SIDECAR_VERSION, read_sidecar, write_sidecar
 from data_pipelines.verify import DamagedFiles, unnamed, verify
 from tests.data_pipelines.conftest import rewrite
 
@@ -71,6 +71,7 @@ def test_a_shard_that_is_no_file_of_records(folder):
         (lambda text: "[]", "it is cut short or changed"),
         (lambda text: text.replace('"moments": {', '"moments": {"x": 1, '), "it is cut short or changed"),
         (lambda text: text.replace('"crc32": ', '"crc33": '), "it is cut short or changed"),
+        (lambda text: text.replace(f'"version": {SIDECAR_VERSION}', '"version": 9'), "it is cut short or changed"),
     ],
 )
 def test_a_sidecar_that_changed(folder, change, words):

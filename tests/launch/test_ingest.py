@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,35 +142,49 @@ def test_a_task_of_an_array_does_its_share(folder, tmp_path, capsys, monkeypatch
     assert "windows (60 s)" in capsys.readouterr().out
 
 
-def test_submitting_checks_first_and_makes_room(folder, tmp_path, capsys, monkeypatch):
-    (tmp_path / "bin").mkdir()
-    sbatch = tmp_path / "bin" / "sbatch"
-    sbatch.write_text("#!/bin/sh\necho Submitted batch job 7\n")
-    sbatch.chmod(0o755)
-    monkeypatch.setenv("PATH", str(sbatch.parent), prepend=":")
+@pytest.fixture
+def slurm_commands(tmp_path, monkeypatch):
+    """(sbatch, scontrol) -> a file with what is called; the two are shell texts, and scancel is there too."""
+    called, folder = tmp_path / "called", tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def make(sbatch="echo 7", scontrol="true") -> Path:
+        called.write_text("")
+        for name, text in (("sbatch", sbatch), ("scontrol", scontrol), ("scancel", "true")):
+            (folder / name).write_text(f"#!/bin/sh\necho {name} $1 $2 >> {called}\n{text}\n")
+            (folder / name).chmod(0o755)
+        return called
+
+    return make
+
+
+def test_an_array_begins_once_the_folder_is_ready(folder, tmp_path, capsys, slurm_commands):
     out = tmp_path / "out"
     assert ingest.main(flags(folder, out, "--workers=1")) == 0
-    assert ingest.main(flags(folder, out, "--engine=slurm", "--rate=30")) == 2
-    assert "was prepared with rate_hz 50 (now 30)" in capsys.readouterr().err and (out / "manifest.json").exists()
+    called = slurm_commands()
     assert ingest.main(flags(folder, out, "--engine=slurm")) == 0
     assert capsys.readouterr().out.endswith("Submitted batch job 7\n")
+    assert called.read_text() == "sbatch --parsable --hold\nscontrol release 7\n"
     assert sorted(contents(out)) == ["movement.npz", "normalization.npz", "shards/p.array_record", "shards/p.json"]
+    slurm_commands(scontrol="echo no such job >&2; exit 1")
+    assert ingest.main(flags(folder, out, "--engine=slurm")) == 2
+    assert "scontrol refused: no such job; the array is held until `scontrol release 7`" in capsys.readouterr().err
 
 
-def test_where_sbatch_refuses_nothing_is_touched(folder, tmp_path, capsys, monkeypatch):
+def test_an_array_that_is_refused_or_does_not_fit_costs_nothing(folder, tmp_path, capsys, slurm_commands):
     out = tmp_path / "out"
     assert ingest.main(flags(folder, out, "--workers=1")) == 0
     before = contents(out)
-    monkeypatch.setenv("PATH", str(tmp_path))
     assert ingest.main(flags(folder, out, "--engine=slurm")) == 2
     assert "sbatch, which is not on this machine" in capsys.readouterr().err and contents(out) == before
-    (tmp_path / "sbatch").write_text("#!/bin/sh\necho invalid partition >&2\nexit 1\n")
-    (tmp_path / "sbatch").chmod(0o755)
+    slurm_commands(sbatch="echo invalid partition >&2; exit 1")
     assert ingest.main(flags(folder, out, "--engine=slurm")) == 2
     assert capsys.readouterr().err.endswith("error: sbatch refused: invalid partition\n") and contents(out) == before
-    (tmp_path / "sbatch").write_text("#!/bin/sh\n[ $1 = --test-only ]\n")  # refuses after all
-    assert ingest.main(flags(folder, out, "--engine=slurm")) == 2
-    assert "or --engine local, has to write the manifest" in capsys.readouterr().err
+    called = slurm_commands()
+    assert ingest.main(flags(folder, out, "--engine=slurm", "--rate=30")) == 2
+    assert "was prepared with rate_hz 50 (now 30)" in capsys.readouterr().err and contents(out) == before
+    assert called.read_text() == "sbatch --parsable --hold\nscancel 7\n"
 
 
 def test_a_folder_that_is_not_mounted(folder, tmp_path, capsys):

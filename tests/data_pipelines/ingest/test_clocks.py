@@ -137,6 +137,16 @@ def test_beyond_a_minute_is_unrelated():
     assert clock_lag(*pair(75, 0)).status == clocks.UNRELATED
 
 
+def test_a_few_clear_chunks_that_agree_outweigh_many_that_are_unlike(monkeypatch):
+    few = [clocks._Compared(1e6 * (START + 3600 * hour), 10.0, 0.9, True) for hour in range(6)]
+    many = [clocks._Compared(0.0, None, 0.1, True)] * 66
+    monkeypatch.setattr(clocks, "_chunks", lambda *_: [(one,) for one in few + many])
+    monkeypatch.setattr(clocks, "_compared", lambda one: one)
+    assert clock_lag(None, None, 3600).status == "aligned"
+    few[:3] = [one._replace(lag_s=40.0 * number) for number, one in enumerate(few[:3])]
+    assert clock_lag(None, None, 3600).status == clocks.UNRELATED
+
+
 def test_who_moves_in_three_chunks_says_nothing_about_the_pairing():
     first, second = (sensor(*steps(0.5, seed=seed, bouts=20), 0.5, seed=seed) for seed in (1, 2))
     assert clock_lag(first, second).status == clocks.UNRELATED  # from 8 to 12

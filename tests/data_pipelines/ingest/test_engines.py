@@ -157,11 +157,19 @@ def test_a_process_that_dies_with_one_recording_stops_no_other(persons, whole, t
     draft = out / "shards" / "b.array_record.elsewhere-7.partial"
     with_bad[bad] = Deadly(**vars(persons[bad]) | {"subject": str(draft)})
     manifest, found = run.ingest(with_bad, SETTINGS, out, run.local(workers), progress=False)
-    assert {one.name: one.reason for one in found if one.reason}["b"] == run.DIED
+    assert {one.name: one.reason for one in found if one.reason}["b"].startswith("a worker process died with it, ")
     assert [entry["name"] for entry in manifest["recordings"]] == ["a", "c"]
-    assert ("b", run.DIED) in [(one["name"], one["reason"]) for one in manifest["failed"]] and not draft.exists()
+    assert [one["name"] for one in manifest["failed"]] == ["b", "broken"] and not draft.exists()
     run.ingest(persons, SETTINGS, out, run.local(workers), progress=False)
     assert contents(out) == contents(whole)
+
+
+def test_a_task_outlives_its_only_recording(persons, tmp_path):
+    out = tmp_path / "out"
+    share = [Deadly(**vars(persons[0]) | {"subject": str(tmp_path / "draft")}), *persons[1:2]]
+    assert run.share(share, SETTINGS, out, run.local(1), 1, 2)[0] is None
+    manifest, found = run.share(share, SETTINGS, out, run.local(1), 0, 2)
+    assert [one.name for one in found if one.reason] == ["a"] and manifest["windows"] == 12
 
 
 def test_a_full_disk_is_nobodys_failure(persons, whole, tmp_path, monkeypatch):
@@ -202,10 +210,10 @@ def test_a_file_that_changes_while_it_is_read_is_no_recording(cohort, tmp_path, 
 
     monkeypatch.setattr(processing, "survey", changed)
     with pytest.raises(ValueError, match="changed while it was read: run the same command again"):
-        run.ingest(found, settings, tmp_path / "out", run.local(1), progress=False)
+        run.ingest(found, settings, tmp_path / "out", in_this_process, progress=False)
     monkeypatch.setattr(processing, "survey", survey)
     for written in (True, False):
-        _, outcomes = run.ingest(found, settings, tmp_path / "out", run.local(1), progress=False)
+        _, outcomes = run.ingest(found, settings, tmp_path / "out", in_this_process, progress=False)
         assert outcomes[0].written == written
 
 
@@ -220,7 +228,7 @@ def test_a_file_that_vanishes_is_its_persons_failure(cohort, tmp_path, monkeypat
 
     monkeypatch.setattr(processing, "survey", gone)
     with pytest.raises(ValueError, match="none of the 1 recordings can be used; the first, a: .*a.cwa"):
-        run.ingest(found, settings, tmp_path / "out", run.local(1), progress=False)
+        run.ingest(found, settings, tmp_path / "out", in_this_process, progress=False)
 
 
 def test_beginning_an_array_takes_nothing_away_for_a_passing_error(persons, tmp_path, monkeypatch):

@@ -29,11 +29,11 @@ def test_outside_of_an_array_there_is_none():
 
 def test_what_sbatch_gets(tmp_path, monkeypatch):
     written = tmp_path / "arguments"
-    fake(tmp_path, monkeypatch, f'printf "%s\\n" "$@" > {written}; echo Submitted batch job 12')
+    fake(tmp_path, monkeypatch, f'printf "%s\\n" "$@" > {written}; echo "12;cluster"')
     command = slurm.this_command(["--input", "a folder", "--out=o"])
-    assert slurm.submit(slurm.array(command, 4, ["--time=1:00:00"])) == "Submitted batch job 12"
+    assert slurm.submit(slurm.array(command, 4, ["--time=1:00:00"])) == "12"
     *options, wrapped = written.read_text().splitlines()
-    assert options[0] == "--array=0-3" and options[-1] == "--time=1:00:00"
+    assert options[:3] == ["--parsable", "--hold", "--array=0-3"] and options[-1] == "--time=1:00:00"
     assert wrapped.startswith("--wrap=") and wrapped.endswith(" -m launch ingest --input 'a folder' --out=o")
 
 
