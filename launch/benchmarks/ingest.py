@@ -69,9 +69,15 @@ def projected(row: dict, sensors: int) -> dict:
     }
 
 
-def _candidates(path: Path, folder: Path, window: float) -> dict[str, Callable[[], Seconds]]:
+def whole(path: Path, out: Path, window: float) -> None:
+    """Ingests the file, as one person's, in this process."""
+    for part in (SHARDS, LABELLED):
+        (out / part).mkdir(parents=True)
     person = Person("one", "one", path.parent, (Sensor(path.name, PLACE),))
-    settings = IngestSettings(Cut(sensors=(PLACE,), window_s=window, stride_s=window))
+    ingest_one(person, IngestSettings(Cut(sensors=(PLACE,), window_s=window, stride_s=window)), out)
+
+
+def _candidates(path: Path, folder: Path, window: float) -> dict[str, Callable[[], Seconds]]:
     calls = iter(range(1_000))
 
     def read() -> None:
@@ -79,10 +85,7 @@ def _candidates(path: Path, folder: Path, window: float) -> dict[str, Callable[[
             pass
 
     def ingest() -> None:
-        out = folder / str(next(calls))
-        for part in (SHARDS, LABELLED):
-            (out / part).mkdir(parents=True)
-        ingest_one(person, settings, out)
+        whole(path, folder / str(next(calls)), window)
 
     candidates = {"read": lambda: timed(read), "ingest": lambda: timed(ingest)}
     try:

@@ -1,6 +1,5 @@
 """The most memory that a process of its own takes."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +8,13 @@ from pathlib import Path
 # that of getrusage goes on from the peak of the process which started this one.
 MEMORY = """
 import sys, scipy.signal
-from data_pipelines.ingest import run
-from launch import ingest
+from pathlib import Path
+from launch.benchmarks.ingest import whole
 def peak():
     return next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
 before = peak()
-code = ingest.main(sys.argv[1:])
+whole(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
 print(before, peak())
-sys.exit(code)
 """
 
 
@@ -28,10 +26,8 @@ def of_ingest(path: Path, folder: Path, window: float) -> tuple[float | None, fl
     """
     if not Path("/proc/self/status").exists():
         return None, None
-    (folder / "in").mkdir()
-    os.symlink(path, folder / "in" / path.name)
-    flags = [f"--input={folder / 'in'}", f"--out={folder / 'out'}", "--workers=1", f"--window={window}"]
-    done = subprocess.run([sys.executable, "-c", MEMORY, *flags], capture_output=True, text=True, check=False)
+    given = map(str, (path, folder / "memory", window))
+    done = subprocess.run([sys.executable, "-c", MEMORY, *given], capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"{path}: cannot be ingested: {done.stderr.strip().splitlines()[-1]}")
     before, peak = done.stdout.split()[-2:]

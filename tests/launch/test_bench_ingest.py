@@ -20,7 +20,7 @@ def test_rates_of_a_raw_file(tmp_path, capsys):
     [row] = result["ingest"]
     assert row["hours"] == pytest.approx(12.3 / 60, rel=1e-3)
     assert row["mb_in_per_h"] == pytest.approx((512 / 120 * TRUE_HZ * 3600) / 1e6, rel=0.02)
-    assert row["read_per_core_s"] > row["ingest_per_core_s"] > 0 and row["peak_mib"] >= row["before_mib"] > 50
+    assert row["read_per_core_s"] > row["ingest_per_core_s"] > 0 and row["peak_mib"] > row["before_mib"] + 2 > 50
     assert [one["sensors"] for one in result["ingest_projected"]] == [1, 2]
     assert printed.out.splitlines()[2].startswith("| one.cwa | 0.205 | ")
 
