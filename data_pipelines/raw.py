@@ -9,6 +9,8 @@ import numpy as np
 
 from data_pipelines.windows import GAP_STEPS
 
+CHANGED = "{}: changed while it was read: run the same command again once it is whole"
+
 
 class Piece(NamedTuple):
     """Consecutive samples of one sensor, gaps left in; a few minutes as a rule.
@@ -81,6 +83,13 @@ class Report:
         self.samples += len(time)
         self.first_us = int(time[0]) if self.first_us is None else self.first_us
         self.last_us = int(time[-1])
+
+    def check(self, path: Path, rate_hz: float) -> None:
+        """Raises ValueError unless there is a second of samples at the nominal rate."""
+        if self.samples < rate_hz:
+            raise ValueError(
+                f"{path}: holds {self.samples} samples that can be used, expected at least a second of them"
+            )
 
     @property
     def effective_rate_hz(self) -> float:

@@ -16,12 +16,11 @@ from data_pipelines.ingest.regrid import regrid
 from data_pipelines.ingest.settings import IngestSettings
 from data_pipelines.ingest.survey import Survey, clipped, survey
 from data_pipelines.manifest import file_crc32
-from data_pipelines.raw import Piece, RawFile, Report
+from data_pipelines.raw import CHANGED, Piece, RawFile, Report
 from data_pipelines.readers import raw_files
 from data_pipelines.wear import worn_spans
 from data_pipelines.windows import quantise
 
-CHANGED = "{}: changed while it was read: run the same command again once it is whole"
 # Blocks that are left out for one of these are another recording, or the rest of this one: never most of a file.
 ELSEWHERE = {
     ("other session", "other rate or channels"): (
@@ -122,8 +121,7 @@ def _look(person: Person, sensor: Sensor, settings: IngestSettings, utc_offset_u
     if utc_offset_us is not None:
         file = dataclasses.replace(file, read=partial(_in_zone, file.read, utc_offset_us))
     found = survey(file.read(report), file.rate_hz, file.range_g)
-    if report.samples < file.rate_hz:
-        raise ValueError(f"{path}: holds {report.samples} samples that can be used, expected at least a second of them")
+    report.check(path, file.rate_hz)
     for reasons, words in ELSEWHERE.items():
         left_out = sum(report.bad_blocks.get(reason, 0) for reason in reasons)
         if 2 * left_out > report.blocks:

@@ -7,7 +7,7 @@ import numpy as np
 from data_pipelines.contract import Recording
 from data_pipelines.ingest.calibration import apply, calibrate
 from data_pipelines.ingest.survey import survey
-from data_pipelines.raw import Report
+from data_pipelines.raw import CHANGED, Report
 from data_pipelines.readers import raw_files, ukbiobank
 
 EXPECTED = "files like 1000001_90001_0_0.cwa or 1000001_90001_0_0.csv.gz"
@@ -36,8 +36,7 @@ def read(path: str | Path) -> Recording:
         return ukbiobank.read(path)
     file, report = raw_files.open_file(path), Report()
     found = survey(file.read(report), file.rate_hz, file.range_g)
-    if report.samples < file.rate_hz:
-        raise ValueError(f"{path}: holds {report.samples} samples that can be used, expected at least a second of them")
+    report.check(path, file.rate_hz)
     calibration = calibrate(found.mean, found.std, found.temperature, found.complete, found.clipped)
     acceleration, time, done = np.empty((report.samples, 3), np.float32), np.empty(report.samples, np.int64), 0
     for piece in file.read(Report()):
@@ -47,7 +46,7 @@ def read(path: str | Path) -> Recording:
             time[part] = piece.time
             acceleration[part] = apply(piece.acceleration, piece.temperature, calibration)
     if done != len(time):
-        raise ValueError(f"{path}: changed while it was read: run the same command again once it is whole")
+        raise ValueError(CHANGED.format(path))
     name = path.name.split(".")[0]
     subject = ukbiobank.participant(name)
     return Recording(subject, name, acceleration, time, channels=ukbiobank.CHANNELS, rate_hz=file.rate_hz)
